@@ -1,0 +1,1 @@
+"""Data modules: CelebA, and the synthetic faces that stand in for it."""

@@ -1,0 +1,54 @@
+"""Errors that a user can fix, and the checks that raise them.
+
+Anything that is the user's to mend (a path, a number, a name) raises a `UserError` whose
+message names the value, says what was expected and how to fix it. The command line prints
+that message alone and exits with code 2; every other exception is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input: a wrong value in the configuration, or missing or corrupt files."""
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raises `UserError` unless ``value > 0``.
+
+    Args:
+        name: How the user knows the setting, e.g. ``budget``.
+        value: The setting's value.
+
+    Raises:
+        UserError: If ``value`` is zero, negative or not a number.
+    """
+    if not value > 0:
+        raise UserError(f"{name} is {value}: it must be greater than 0.")
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Raises `UserError` unless ``value`` is among ``choices``; the message suggests the nearest.
+
+    Args:
+        name: How the user knows the setting.
+        value: The setting's value.
+        choices: All allowed values.
+
+    Raises:
+        UserError: If ``value`` is none of them.
+    """
+    allowed = list(choices)
+    if value in allowed:
+        return
+    # Case is the commonest slip, and difflib does not forgive it.
+    by_lower = {choice.lower(): choice for choice in allowed}
+    close = difflib.get_close_matches(value.lower(), list(by_lower), n=3, cutoff=0.5)
+    hint = (
+        f"Did you mean {', '.join(repr(by_lower[c]) for c in close)}?"
+        if close
+        else f"Known: {', '.join(sorted(allowed)[:20])}{' ...' if len(allowed) > 20 else ''}."
+    )
+    raise UserError(f"{name} is {value!r}, which is not known. {hint}")

@@ -1,0 +1,1 @@
+"""Priors: generators with a latent space to search."""
