@@ -1,0 +1,43 @@
+"""What the command-line entries share: how a user's mistake ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from ggl_lightning.errors import UserError
+
+_TRACEBACK_FLAG = "--traceback"
+_TRACEBACK_VARIABLE = "GGL_TRACEBACK"
+
+USER_ERROR_EXIT_CODE = 2
+
+
+def run_command(
+    command: Callable[[list[str]], int | None], args: Sequence[str] | None = None
+) -> int:
+    """Runs a command and turns a user's mistake into one line and exit code 2.
+
+    ``--traceback`` anywhere among the arguments, or the environment variable ``GGL_TRACEBACK=1``,
+    shows the traceback of a `UserError` as well. Any other exception is a bug and always does.
+
+    Args:
+        command: Takes the arguments; returns an exit code, or None for 0.
+        args: The arguments; those of the process (``sys.argv[1:]``) if None.
+
+    Returns:
+        The process's exit code.
+    """
+    arguments = list(sys.argv[1:] if args is None else args)
+    show_traceback = (
+        _TRACEBACK_FLAG in arguments or os.environ.get(_TRACEBACK_VARIABLE, "0") not in {"", "0"}
+    )
+    arguments = [argument for argument in arguments if argument != _TRACEBACK_FLAG]
+    try:
+        return command(arguments) or 0
+    except UserError as error:
+        if show_traceback:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR_EXIT_CODE
