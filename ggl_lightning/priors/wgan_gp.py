@@ -1,0 +1,267 @@
+"""Training of a WGAN-GP prior (Gulrajani et al. 2017, arXiv 1704.00028)."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from typing import Any, cast
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.strategies import ParallelStrategy
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from ggl_lightning.errors import UserError, check_positive
+from ggl_lightning.priors.feature_extractors import RandomConvFeatures
+from ggl_lightning.priors.generator_average import GeneratorAverage
+from ggl_lightning.priors.gradient_penalty import gradient_penalty
+from ggl_lightning.priors.gradient_sync import average_over_ranks
+from ggl_lightning.priors.wgan_gp_networks import WGANGPCritic, WGANGPGenerator
+
+_VALIDATION_SEED = 0
+
+
+class WGANGP(LightningModule):
+    """Generator and critic trained on images ``(N, 3, image_size, image_size)`` in ``[-1, 1]``.
+
+    Every batch updates the critic, every ``n_critic``-th batch the generator too. Lightning's
+    ``global_step`` counts optimiser steps, so it advances ``1 + 1 / n_critic`` per batch on
+    average; loggers and ``batches_seen`` count batches.
+
+    Logged every ``log_every_n_steps`` batches: ``train/critic_loss`` (with the penalty),
+    ``train/wasserstein`` (``E[C(real)] - E[C(fake)]``), ``train/gradient_norm`` (mean over the
+    interpolates), ``train/gradient_penalty`` (weighted), ``train/generator_loss`` and
+    ``train/images_per_second`` (real images of all ranks since the last log). On validation data:
+    ``val/frechet_distance`` between the extractor's features of real and generated images
+    (Heusel et al. 2017, arXiv 1706.08500).
+
+    Args:
+        width: Channels of the generator's last and the critic's first layer.
+        latent_dim: Length of the latent.
+        image_size: 32 or 64 pixels.
+        n_critic: Batches (critic updates) per generator update.
+        penalty_weight: Weight of the gradient penalty.
+        learning_rate: Adam's learning rate, of both networks.
+        betas: Adam's betas, of both networks.
+        ema_decay: Decay of the generator's moving average, e.g. 0.999; None for no average.
+            Samples, validation and export use the average if there is one.
+        feature_extractor: Images in ``[-1, 1]`` -> features ``(N, F)`` for the Fréchet distance;
+            a small network with fixed random weights if None.
+
+    Raises:
+        UserError: If a value is out of its range.
+    """
+
+    def __init__(
+        self,
+        width: int = 128,
+        latent_dim: int = 128,
+        image_size: int = 32,
+        n_critic: int = 5,
+        penalty_weight: float = 10.0,
+        learning_rate: float = 1e-4,
+        betas: tuple[float, float] = (0.5, 0.999),
+        ema_decay: float | None = None,
+        feature_extractor: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        check_positive("n_critic", n_critic)
+        check_positive("penalty_weight", penalty_weight)
+        check_positive("learning_rate", learning_rate)
+        self.save_hyperparameters(ignore=["feature_extractor"])
+        self.automatic_optimization = False
+
+        self.latent_dim = latent_dim
+        self.n_critic = n_critic
+        self.penalty_weight = penalty_weight
+        self.learning_rate = learning_rate
+        self.betas = betas
+
+        self.generator = WGANGPGenerator(width, latent_dim, image_size)
+        self.critic = WGANGPCritic(width, image_size)
+        self.average = (
+            None if ema_decay is None else GeneratorAverage(self.generator, decay=ema_decay)
+        )
+        extractor = RandomConvFeatures() if feature_extractor is None else feature_extractor
+        self.frechet_distance = FrechetInceptionDistance(
+            feature=extractor.requires_grad_(False).eval(),
+            normalize=True,  # torchmetrics' word for "the extractor takes float images"
+            input_img_size=(3, image_size, image_size),
+        )
+
+        self.batches_seen = 0
+        self._noise = torch.Generator()
+        self._validation_noise = torch.Generator()
+        self._last_generator_loss: Tensor | None = None
+        self._images_since_log = 0
+        self._time_of_log = 0.0
+
+    @property
+    def sampling_generator(self) -> WGANGPGenerator:
+        """The generator to draw samples from: the moving average, if there is one."""
+        return self.generator if self.average is None else self.average.module
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        """One Adam per network: the critic's, then the generator's."""
+        return [
+            Adam(network.parameters(), lr=self.learning_rate, betas=self.betas)
+            for network in (self.critic, self.generator)
+        ]
+
+    def on_fit_start(self) -> None:
+        """Refuses precisions that leave no float32 weights for the penalty."""
+        if str(self.trainer.precision).endswith("-true") and self.trainer.precision != "64-true":
+            raise UserError(
+                f"precision is {self.trainer.precision}: the gradient penalty needs float32 "
+                "weights. Use bf16-mixed, 16-mixed or 32-true."
+            )
+
+    def on_train_start(self) -> None:
+        """Seeds the noise and starts the clock."""
+        self.seed_noise(self.global_rank)
+        self._restart_clock()
+
+    def seed_noise(self, rank: int) -> None:
+        """Seeds latents and interpolation positions from the run's seed.
+
+        Lightning seeds all ranks alike, which would make their fake images alike; and a resumed
+        run must not draw the same noise again.
+
+        Args:
+            rank: This process's rank.
+        """
+        entropy = [torch.initial_seed() % 2**63, rank, self.batches_seen]
+        seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
+        self._noise = torch.Generator(self.device).manual_seed(seed % 2**63)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """One critic update, and a generator update every ``n_critic`` batches.
+
+        Args:
+            batch: Images ``(N, 3, H, W)`` in ``[-1, 1]`` and labels, which are not used.
+            batch_idx: Index of the batch in its epoch.
+        """
+        real = batch[0]
+        critic_optimizer, generator_optimizer = cast(list[LightningOptimizer], self.optimizers())
+
+        # The generator makes these images without a graph, so only the critic gets gradients.
+        critic_loss, values = self.critic_loss(real)
+        self._update(critic_optimizer, self.critic, critic_loss)
+
+        self.batches_seen += 1
+        if self.batches_seen % self.n_critic == 0:
+            # Toggling spares the backward pass the critic's weight gradients.
+            with self.toggled_optimizer(generator_optimizer):
+                generator_loss = self.generator_loss(len(real))
+                self._update(generator_optimizer, self.generator, generator_loss)
+            if self.average is not None:
+                self.average.update(self.generator, self.batches_seen // self.n_critic - 1)
+            self._last_generator_loss = generator_loss.detach()
+
+        self._log_training(values, len(real))
+
+    def critic_loss(self, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """``-E[C(x)] + E[C(G(z))]`` plus the gradient penalty.
+
+        Args:
+            real: Images ``(N, 3, H, W)`` in ``[-1, 1]``.
+
+        Returns:
+            The loss, and detached scalars to log by name.
+        """
+        self._check_images(real)
+        with torch.no_grad():
+            fake = self.generator(self._latents(len(real)))
+        scores_real, scores_fake = self.critic(torch.cat([real, fake.to(real.dtype)])).chunk(2)
+        wasserstein = scores_real.float().mean() - scores_fake.float().mean()
+        mix = torch.rand(len(real), device=real.device, generator=self._noise)
+        penalty, norms = gradient_penalty(self.critic, real, fake, mix, self.penalty_weight)
+        loss = penalty - wasserstein
+        return loss, {
+            "train/critic_loss": loss.detach(),
+            "train/wasserstein": wasserstein.detach(),
+            "train/gradient_penalty": penalty.detach(),
+            "train/gradient_norm": norms.mean(),
+        }
+
+    def generator_loss(self, n: int) -> Tensor:
+        """``-E[C(G(z))]`` over ``n`` fresh latents."""
+        return -self.critic(self.generator(self._latents(n))).float().mean()
+
+    def _latents(self, n: int) -> Tensor:
+        return torch.randn(n, self.latent_dim, device=self.device, generator=self._noise)
+
+    def _update(self, optimizer: LightningOptimizer, network: nn.Module, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        # See gradient_sync: DDP's own synchronisation does not fit a pass per network.
+        strategy = self.trainer.strategy
+        is_parallel = isinstance(strategy, ParallelStrategy)
+        with strategy.block_backward_sync() if is_parallel else nullcontext():  # type: ignore[attr-defined]
+            self.manual_backward(loss)
+        # Every forward pass moves the generator's batch statistics, on each rank by its own batch.
+        statistics = [b for b in self.generator.buffers() if b.is_floating_point()]
+        average_over_ranks([*(p.grad for p in network.parameters()), *statistics])
+        optimizer.step()
+
+    def _log_training(self, values: dict[str, Tensor], n_images: int) -> None:
+        self._images_since_log += n_images
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        # Logging costs host time, so only the batches that loggers will read.
+        if every == 0 or self.batches_seen % every != 0:
+            return
+        seconds = time.perf_counter() - self._time_of_log
+        images = self._images_since_log * self.trainer.world_size
+        self.log_dict(values)
+        self.log("train/images_per_second", images / seconds)
+        if self._last_generator_loss is not None:
+            self.log("train/generator_loss", self._last_generator_loss)
+        self._restart_clock()
+
+    def _restart_clock(self) -> None:
+        self._images_since_log = 0
+        self._time_of_log = time.perf_counter()
+
+    def on_validation_epoch_start(self) -> None:
+        """Every validation draws the same latents, so that its distances are comparable."""
+        seed = _VALIDATION_SEED + self.global_rank
+        self._validation_noise = torch.Generator().manual_seed(seed)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Adds a batch of real and as many generated images to the Fréchet distance.
+
+        Args:
+            batch: Images ``(N, 3, H, W)`` in ``[-1, 1]`` and labels, which are not used.
+            batch_idx: Index of the batch.
+        """
+        real = batch[0]
+        self._check_images(real)
+        latents = torch.randn(len(real), self.latent_dim, generator=self._validation_noise)
+        fake = self.sampling_generator(latents.to(self.device))
+        with torch.autocast(device_type=real.device.type, enabled=False):
+            self.frechet_distance.update(real.float(), real=True)
+            self.frechet_distance.update(fake.float(), real=False)
+        self.log("val/frechet_distance", self.frechet_distance, on_step=False, on_epoch=True)
+
+    def on_validation_end(self) -> None:
+        """Keeps validation out of the training throughput."""
+        self._restart_clock()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Saves the batch counter that the generator's turn is counted by."""
+        checkpoint["batches_seen"] = self.batches_seen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restores the batch counter."""
+        self.batches_seen = checkpoint["batches_seen"]
+
+    def _check_images(self, images: Tensor) -> None:
+        size = self.generator.image_size
+        if images.shape[1:] != (3, size, size):
+            raise UserError(
+                f"The data module yields images of shape {tuple(images.shape[1:])}, and the model "
+                f"is for (3, {size}, {size}). Set image_size to the same value in both."
+            )
