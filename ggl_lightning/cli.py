@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from ggl_lightning.errors import UserError
@@ -12,6 +14,8 @@ _TRACEBACK_FLAG = "--traceback"
 _TRACEBACK_VARIABLE = "GGL_TRACEBACK"
 
 USER_ERROR_EXIT_CODE = 2
+
+_ADVICE = "\N{ELECTRIC LIGHT BULB} Tip:"  # Lightning recommending other packages
 
 
 def run_command(
@@ -30,10 +34,11 @@ def run_command(
         The process's exit code.
     """
     arguments = list(sys.argv[1:] if args is None else args)
-    show_traceback = (
-        _TRACEBACK_FLAG in arguments or os.environ.get(_TRACEBACK_VARIABLE, "0") not in {"", "0"}
-    )
+    show_traceback = _TRACEBACK_FLAG in arguments or os.environ.get(
+        _TRACEBACK_VARIABLE, "0"
+    ) not in {"", "0"}
     arguments = [argument for argument in arguments if argument != _TRACEBACK_FLAG]
+    _hush_libraries()
     try:
         return command(arguments) or 0
     except UserError as error:
@@ -41,3 +46,16 @@ def run_command(
             raise
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR_EXIT_CODE
+
+
+def _hush_libraries() -> None:
+    """Silences messages of libraries that a user of these commands can do nothing about."""
+    for message in (
+        ".*isinstance\\(treespec, LeafSpec\\)",
+        "Could not import matplotlib.pyplot",
+        ".*does not have many workers",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
+        lambda record: not record.getMessage().startswith(_ADVICE)
+    )

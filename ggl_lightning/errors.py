@@ -8,6 +8,7 @@ that message alone and exits with code 2; every other exception is a bug and kee
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -16,17 +17,31 @@ class UserError(Exception):
 
 
 def check_positive(name: str, value: float) -> None:
-    """Raises `UserError` unless ``value > 0``.
+    """Raises `UserError` unless ``value`` is a finite number above 0.
 
     Args:
         name: How the user knows the setting, e.g. ``budget``.
         value: The setting's value.
 
     Raises:
-        UserError: If ``value`` is zero, negative or not a number.
+        UserError: If ``value`` is zero, negative or not a finite number.
     """
-    if not value > 0:
-        raise UserError(f"{name} is {value}: it must be greater than 0.")
+    if not 0 < value < math.inf:
+        raise UserError(f"{name} is {value}: it must be a number greater than 0.")
+
+
+def check_non_negative(name: str, value: float) -> None:
+    """Raises `UserError` unless ``value >= 0``.
+
+    Args:
+        name: How the user knows the setting.
+        value: The setting's value.
+
+    Raises:
+        UserError: If ``value`` is negative or not a finite number.
+    """
+    if not 0 <= value < math.inf:
+        raise UserError(f"{name} is {value}: it must be a number not below 0.")
 
 
 def check_choice(name: str, value: str, choices: Iterable[str]) -> None:

@@ -1,0 +1,5 @@
+"""Attacks: label inference, objective, searches, and the loop that runs them."""
+
+from ggl_lightning.attacks.attack import GenerativeGradientLeakage, Reconstruction
+
+__all__ = ["GenerativeGradientLeakage", "Reconstruction"]

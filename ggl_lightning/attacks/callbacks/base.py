@@ -1,0 +1,47 @@
+"""The hooks of a search, and the module that calls them."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+from torch import Tensor
+
+from ggl_lightning.attacks.search_loop import SearchLoop
+
+
+class SearchCallback(pl.Callback):
+    """A Lightning callback with hooks around the rounds of a search.
+
+    Give it to the ``Trainer`` like any other (``trainer.callbacks`` in YAML). Callbacks without
+    these hooks are not affected by them.
+    """
+
+    def on_search_start(self, trainer: pl.Trainer, pl_module: SearchHost, loop: SearchLoop) -> None:
+        """Called before the first round of every trial."""
+
+    def on_round_start(self, trainer: pl.Trainer, pl_module: SearchHost, loop: SearchLoop) -> None:
+        """Called before a round's population is asked for."""
+
+    def on_round_end(self, trainer: pl.Trainer, pl_module: SearchHost, loop: SearchLoop) -> None:
+        """Called when the search has learnt a round's losses."""
+
+    def on_search_end(self, trainer: pl.Trainer, pl_module: SearchHost, loop: SearchLoop) -> None:
+        """Called when `SearchLoop.best_latent` is the trial's answer."""
+
+
+class SearchHost(pl.LightningModule):
+    """A LightningModule that runs searches and tells the Trainer's search callbacks of them.
+
+    Attributes:
+        case_name: Name of the case under attack; callbacks file what they write under it.
+        private_image: The image the client holds, ``(3, H, W)`` in ``[-1, 1]``, for display
+            beside a reconstruction. Only callbacks see it, never the attack.
+    """
+
+    case_name: str = "search"
+    private_image: Tensor | None = None
+
+    def notify(self, hook: str, loop: SearchLoop) -> None:
+        """Calls ``hook`` on every `SearchCallback` among the Trainer's callbacks, in order."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, SearchCallback):
+                getattr(callback, hook)(self.trainer, self, loop)

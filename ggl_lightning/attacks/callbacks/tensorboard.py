@@ -1,0 +1,63 @@
+"""Loss curves and image snapshots of every search in TensorBoard."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from ggl_lightning.attacks.callbacks.base import SearchCallback, SearchHost
+from ggl_lightning.attacks.search_loop import SearchLoop
+from ggl_lightning.errors import check_positive
+
+
+class SearchTensorBoard(SearchCallback):
+    """Writes each trial's losses, and its best image beside the private one.
+
+    Tags are ``<case>/trial<k>/loss_mean``, ``loss_min`` and ``loss_best`` (lowest so far) at every
+    round, and ``<case>/trial<k>/private_and_best``: the private image on the left, the best
+    candidate so far on the right. The step is the number of rounds. Does nothing
+    when the Trainer has no TensorBoard logger.
+
+    Args:
+        every_n_rounds: Rounds between image snapshots; the last round always has one.
+
+    Raises:
+        UserError: If ``every_n_rounds`` is not positive.
+    """
+
+    def __init__(self, every_n_rounds: int = 50) -> None:
+        check_positive("every_n_rounds", every_n_rounds)
+        self.every_n_rounds = every_n_rounds
+
+    def on_round_end(self, trainer: pl.Trainer, pl_module: SearchHost, loop: SearchLoop) -> None:
+        """Writes the round's losses, and an image when it is due."""
+        prefix = f"{pl_module.case_name}/trial{loop.trial}"
+        for logger in _tensorboards(trainer):
+            write = logger.experiment.add_scalar
+            write(f"{prefix}/loss_mean", loop.losses.mean().item(), loop.round)
+            write(f"{prefix}/loss_min", loop.losses.min().item(), loop.round)
+            write(f"{prefix}/loss_best", loop.best_loss, loop.round)
+        if loop.round % self.every_n_rounds == 0:
+            self._show(trainer, pl_module, loop)
+
+    def on_search_end(self, trainer: pl.Trainer, pl_module: SearchHost, loop: SearchLoop) -> None:
+        """Writes the final image."""
+        self._show(trainer, pl_module, loop)
+
+    def _show(self, trainer: pl.Trainer, pl_module: SearchHost, loop: SearchLoop) -> None:
+        loggers = _tensorboards(trainer)
+        if not loggers or loop.best_latent is None:
+            return
+        with torch.no_grad():
+            best = loop.objective.images(loop.best_latent.unsqueeze(0))[0].cpu()
+        shown = [best] if pl_module.private_image is None else [pl_module.private_image.cpu(), best]
+        picture = (torch.cat(shown, dim=2) * 0.5 + 0.5).clamp(0, 1)
+        for logger in loggers:
+            logger.experiment.add_image(
+                f"{pl_module.case_name}/trial{loop.trial}/private_and_best", picture, loop.round
+            )
+
+
+def _tensorboards(trainer: pl.Trainer) -> list[TensorBoardLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]

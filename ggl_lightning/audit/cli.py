@@ -1,0 +1,86 @@
+"""``python audit.py``: LightningCLI around one audit."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytorch_lightning as pl
+from pytorch_lightning.cli import (
+    ArgsType,
+    LightningArgumentParser,
+    LightningCLI,
+    SaveConfigCallback,
+)
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from ggl_lightning.audit.data_module import AuditDataModule
+from ggl_lightning.audit.module import AuditModule
+from ggl_lightning.audit.run_folder import RunFolder
+from ggl_lightning.audit.shortcuts import add_shortcuts, apply_shortcuts
+from ggl_lightning.audit.table import format_table
+
+
+class SaveAuditConfig(SaveConfigCallback):
+    """Writes the resolved configuration into the run folder, once that is known to be ours."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Too early: the run folder is checked when the test starts."""
+
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes ``config.yaml``."""
+        if trainer.is_global_zero and isinstance(pl_module, AuditModule):
+            path = pl_module.run_folder.path / self.config_filename
+            self.parser.save(self.config, str(path), skip_none=False, overwrite=True)
+
+
+class AuditCLI(LightningCLI):
+    """Shortcuts for the settings users change most, and TensorBoard inside the run folder."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the shortcuts."""
+        add_shortcuts(parser)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parses, then writes the shortcuts that were given into the nested configuration."""
+        self.config = apply_shortcuts(parser, parser.parse_args(cast(list[str], args)))
+
+    def before_instantiate_classes(self) -> None:
+        """Finds out that the run folder cannot be written to before anything is built."""
+        self._run_folder.make()
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Logs to TensorBoard in the run folder unless the configuration names a logger."""
+        if self.config.trainer.logger is None:
+            kwargs["logger"] = TensorBoardLogger(
+                self._run_folder.path, name="tensorboard", version=""
+            )
+        return super().instantiate_trainer(**kwargs)
+
+    @property
+    def _run_folder(self) -> RunFolder:
+        return RunFolder.of(self.config.model.out_dir, self.config.model.exp_name)
+
+
+def main(args: list[str]) -> None:
+    """Runs the audit that the arguments describe, and prints its table.
+
+    Args:
+        args: Command-line arguments, without the program's name.
+    """
+    cli = AuditCLI(
+        AuditModule,
+        AuditDataModule,
+        args=args,
+        run=False,
+        save_config_callback=SaveAuditConfig,
+        trainer_defaults={
+            "inference_mode": False,  # searches need autograd
+            "use_distributed_sampler": False,  # it would repeat cases to even out the ranks
+            "enable_progress_bar": False,  # searches show their own
+            "enable_model_summary": False,
+        },
+        seed_everything_default=0,
+    )
+    cli.trainer.test(cli.model, cli.datamodule, verbose=False)
+    if cli.trainer.is_global_zero:
+        print(format_table(cli.model.run_folder))

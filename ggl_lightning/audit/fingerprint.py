@@ -1,0 +1,72 @@
+"""Names a case by everything that determines its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ggl_lightning.audit.case import Case
+
+
+def describe(component: object) -> Any:
+    """The class and public attributes of a defense, attack or search, ready for JSON.
+
+    These classes keep their parameters, and nothing else, in public attributes.
+    """
+    if component is None or isinstance(component, bool | int | float | str):
+        return component
+    if isinstance(component, list | tuple):
+        return [describe(item) for item in component]
+    if isinstance(component, dict):
+        return {str(key): describe(value) for key, value in component.items()}
+    parameters = {
+        name: describe(value)
+        for name, value in sorted(vars(component).items())
+        if not name.startswith("_")
+    }
+    return {"class": f"{type(component).__module__}.{type(component).__qualname__}", **parameters}
+
+
+def hash_tensors(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and values of tensors, as hex."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors.items():
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def module_hash(module: nn.Module) -> str:
+    """Hash of a module's class and of its whole state."""
+    return hashlib.sha256(
+        f"{type(module).__qualname__} {hash_tensors(module.state_dict())}".encode()
+    ).hexdigest()
+
+
+def case_key(case: Case, client_hash: str, prior_hash: str) -> str:
+    """The key of a case's result: the same if and only if the case would be run the same way.
+
+    Args:
+        case: The case.
+        client_hash: `module_hash` of the client model.
+        prior_hash: `module_hash` of the prior.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    determinants = {
+        "image": hash_tensors({"image": case.image}),
+        "label": case.label,
+        "defense": describe(case.defense),
+        "attack": describe(case.attack),
+        "seed": case.seed,
+        "name": case.name,
+        "client": client_hash,
+        "prior": prior_hash,
+    }
+    return hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,74 @@
+"""The pictures of an audit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torchvision.utils import save_image as save_unit_range_image
+
+_TILE = 128  # shown size of one image, in pixels
+_MARGIN = 12
+_CAPTION = 34
+_BACKGROUND = "white"
+_INK = "black"
+
+
+def save_image(image: Tensor, path: Path) -> None:
+    """Writes an image ``(3, H, W)`` in ``[-1, 1]`` as PNG at its own size."""
+    save_unit_range_image((image * 0.5 + 0.5).clamp(0, 1), path)
+
+
+def comparison_sheet(cases: Sequence[tuple[dict[str, Any], Path]], path: Path) -> None:
+    """Draws the private images beside their reconstructions, one row per private image and seed.
+
+    Args:
+        cases: Per case its result and the folder with ``original.png`` and ``reconstruction.png``.
+        path: The PNG to write.
+    """
+    rows: dict[tuple[int, int], list[tuple[dict[str, Any], Path]]] = {}
+    for result, folder in cases:
+        rows.setdefault((result["seed"], result["image_index"]), []).append((result, folder))
+    columns = 1 + max(len(row) for row in rows.values())
+    cell_width, cell_height = _TILE + _MARGIN, _TILE + _CAPTION + _MARGIN
+    sheet = Image.new(
+        "RGB", (_MARGIN + columns * cell_width, _MARGIN + len(rows) * cell_height), _BACKGROUND
+    )
+    draw = ImageDraw.Draw(sheet)
+    for i, ((seed, index), row) in enumerate(rows.items()):
+        top = _MARGIN + i * cell_height
+        captions = [f"private image {index}\nseed {seed}"]
+        pictures = [row[0][1] / "original.png"]
+        for result, folder in row:
+            captions.append(
+                f"{result['defense']}, {result['attack']}\n{result['psnr']:.1f} dB PSNR"
+            )
+            pictures.append(folder / "reconstruction.png")
+        for j, (caption, picture) in enumerate(zip(captions, pictures, strict=True)):
+            left = _MARGIN + j * cell_width
+            sheet.paste(_tile(picture), (left, top))
+            _write(draw, (left, top + _TILE + 2), caption)
+    temporary = path.with_name(f".{path.name}")
+    sheet.save(temporary, format="PNG")
+    temporary.replace(path)
+
+
+def _tile(picture: Path) -> Image.Image:
+    """The picture enlarged without smoothing: what is seen are the pixels that were compared."""
+    with Image.open(picture) as image:
+        smooth = max(image.size) > _TILE
+        method = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
+        return image.convert("RGB").resize((_TILE, _TILE), method)
+
+
+def _write(draw: ImageDraw.ImageDraw, position: tuple[int, int], caption: str) -> None:
+    """Writes two lines, in a size at which the longer one fits under a tile."""
+    for size in (13, 12, 11, 10, 9, 8):
+        font = ImageFont.load_default(size=size)
+        left, _, right, _ = draw.multiline_textbbox((0, 0), caption, font=font)
+        if right - left <= _TILE + _MARGIN - 2:
+            break
+    draw.multiline_text(position, caption, fill=_INK, font=font, spacing=2)

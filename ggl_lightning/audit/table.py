@@ -1,0 +1,43 @@
+"""The table an audit prints when it is done."""
+
+from __future__ import annotations
+
+from ggl_lightning.audit.run_folder import RunFolder
+
+_COLUMNS = (
+    ("image", "{image_index}"),
+    ("defense", "{defense}"),
+    ("attack", "{attack}"),
+    ("seed", "{seed}"),
+    ("label", "{label_correct}"),
+    ("MSE", "{mse:.4f}"),
+    ("PSNR", "{psnr:.2f}"),
+    ("random", "{psnr_random_mean:.2f}"),
+    ("gain", "{gain:+.2f}"),
+    ("SSIM", "{ssim:.3f}"),
+    ("evaluations", "{evaluations}"),
+    ("seconds", "{seconds:.1f}"),
+)
+
+
+def format_table(folder: RunFolder) -> str:
+    """Formats an audit's results as text, with the paths of its files.
+
+    ``random`` is the mean PSNR of random samples of the prior against the same private image and
+    ``gain`` what the attack is above it, both in dB.
+
+    Args:
+        folder: A run folder whose tables have been written.
+    """
+    rows = [[title for title, _ in _COLUMNS]]
+    for result in folder.results():
+        values = {
+            **result,
+            "gain": result["psnr"] - result["psnr_random_mean"],
+            "label_correct": "right" if result["label_correct"] else "wrong",
+        }
+        rows.append([form.format(**values) for _, form in _COLUMNS])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    files = ["summary.png", "results.csv", "summary.json", "config.yaml", "cases", "tensorboard"]
+    return "\n".join([*lines, "", *(str(folder.path / file) for file in files)])

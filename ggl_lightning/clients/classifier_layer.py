@@ -1,0 +1,65 @@
+"""Where in a client model, and so in its update, the last layer is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ggl_lightning.errors import UserError
+
+
+@dataclass(frozen=True)
+class ClassifierLayer:
+    """The client model's last layer and its place in the update.
+
+    Attributes:
+        layer: The linear layer that outputs the logits.
+        weight_index: Index of its weight's tensor in the update.
+        bias_index: Index of its bias's tensor in the update, or None if it has no bias.
+    """
+
+    layer: nn.Linear
+    weight_index: int
+    bias_index: int | None
+
+
+def find_classifier_layer(model: nn.Module, images: Tensor) -> ClassifierLayer:
+    """Finds the last layer by running the model and seeing which layer with parameters runs last.
+
+    The order of ``model.parameters()`` is the order of definition, which need not be the order of
+    execution; "the last two tensors" would be a guess.
+
+    Args:
+        model: The client model.
+        images: Any images it accepts, ``(N, 3, H, W)``.
+
+    Raises:
+        UserError: If the last layer that has parameters is not ``nn.Linear``.
+    """
+    executed: list[nn.Module] = []
+    handles = [
+        module.register_forward_hook(lambda layer, _inputs, _output: executed.append(layer))
+        for module in model.modules()
+        if next(module.parameters(recurse=False), None) is not None
+    ]
+    try:
+        with torch.no_grad():
+            model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    last = executed[-1] if executed else None
+    if not isinstance(last, nn.Linear):
+        found = "none" if last is None else type(last).__name__
+        raise UserError(
+            f"The client model {type(model).__name__} must end in torch.nn.Linear so that the "
+            f"label can be read from its gradient; its last layer with parameters is {found}."
+        )
+    index = {id(parameter): i for i, parameter in enumerate(model.parameters())}
+    return ClassifierLayer(
+        layer=last,
+        weight_index=index[id(last.weight)],
+        bias_index=None if last.bias is None else index[id(last.bias)],
+    )

@@ -1,0 +1,16 @@
+"""No defense: the baseline every other one is compared with."""
+
+from __future__ import annotations
+
+import torch
+
+from ggl_lightning.clients import Update
+from ggl_lightning.defenses.base import Defense
+
+
+class NoDefense(Defense):
+    """Sends the update as it is."""
+
+    def __call__(self, update: Update, generator: torch.Generator) -> Update:
+        """Returns a list of the same tensors."""
+        return list(update)

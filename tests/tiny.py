@@ -1,0 +1,60 @@
+"""Tiny real components for tests: a prior, images in its range, a client model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from ggl_lightning.data.base import ImageDataModule
+from ggl_lightning.priors.base import Prior
+
+
+class TinyPrior(Prior):
+    """A fixed random two-layer generator of 8x8 images, with 6-dimensional latents."""
+
+    def __init__(self, image_size: int = 8, seed: int = 0) -> None:
+        super().__init__()
+        self.latent_shape = (6,)
+        self.image_size = image_size
+        generator = torch.Generator().manual_seed(seed)
+        self.mix = nn.Parameter(torch.randn(6, 24, generator=generator), requires_grad=False)
+        self.paint = nn.Parameter(
+            torch.randn(24, 3 * image_size**2, generator=generator) / 4, requires_grad=False
+        )
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        return torch.randn(n, 6, generator=generator).to(self.device)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        images = (torch.tanh(latents @ self.mix) @ self.paint).tanh()
+        return images.unflatten(1, (3, self.image_size, self.image_size))
+
+
+class TinyImages(ImageDataModule):
+    """Images that a `TinyPrior` can generate, with alternating labels."""
+
+    def __init__(self, count: int = 6, image_size: int = 8) -> None:
+        super().__init__()
+        self.count = count
+        self.image_size = image_size
+
+    def dataset(self, split: str) -> TensorDataset:
+        prior = TinyPrior(self.image_size)
+        images = prior(prior.sample(self.count, torch.Generator().manual_seed(7)))
+        return TensorDataset(images, torch.arange(self.count) % 2)
+
+
+class TinyClient(nn.Sequential):
+    """A small convolutional classifier with batch-norm."""
+
+    def __init__(self, num_classes: int = 2) -> None:
+        super().__init__(
+            nn.Conv2d(3, 6, 3, padding=1),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.Conv2d(6, 8, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(8 * 16, num_classes),
+        )
