@@ -1,0 +1,40 @@
+"""How a stored face becomes a tensor: the same steps whether it comes from a JPEG or the cache."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
+
+TRANSFORM_VERSION = 1
+"""Counts changes of `face_pixels`: caches of its results written by another version are unused."""
+
+
+def face_pixels(image_size: int) -> Compose:
+    """The transform from a PIL image to bytes: RGB, Resize, CenterCrop.
+
+    Args:
+        image_size: Height and width of the result, in pixels.
+
+    Returns:
+        A transform from a PIL image of any mode to a uint8 tensor ``(3, image_size, image_size)``
+        in ``[0, 255]``.
+    """
+    return Compose([_to_rgb, Resize(image_size), CenterCrop(image_size), PILToTensor()])
+
+
+def to_signed_range(pixels: Tensor) -> Tensor:
+    """Maps bytes to the range of all images here: mean 0.5 and std 0.5 normalisation.
+
+    Args:
+        pixels: uint8, any shape, in ``[0, 255]``.
+
+    Returns:
+        float32 of the same shape, in ``[-1, 1]``; both ends are reached exactly.
+    """
+    return pixels.to(torch.float32).div_(127.5).sub_(1.0)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    return image.convert("RGB")
