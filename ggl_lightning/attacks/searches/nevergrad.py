@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import nevergrad as ng
 import numpy as np
 import torch
@@ -19,8 +21,13 @@ class NevergradSearch(Search):
     optimiser that believes in its default population (18 for CMA-ES in 128 dimensions) spreads a
     round over several generations instead.
 
+    ``CMA`` is CMA-ES with a full covariance matrix, as it was in nevergrad when the method was
+    published. What nevergrad 1.0 registers under that name is a choice among variants (``MetaCMA``
+    here): with more than 20 workers an elitist one with a diagonal covariance and a population
+    one larger than the round.
+
     Args:
-        method: Name in nevergrad's registry, e.g. ``CMA``, ``DE``, ``TwoPointsDE``, ``NGOpt``.
+        method: Name in nevergrad's registry, e.g. ``CMA``, ``DE``, ``TwoPointsDE``, ``PSO``.
         population: Candidates per round.
 
     Raises:
@@ -31,7 +38,7 @@ class NevergradSearch(Search):
     def __init__(self, method: str = "CMA", population: int = 50) -> None:
         check_choice("The search method", method, ng.optimizers.registry)
         check_positive("population", population)
-        if population > 1 and ng.optimizers.registry[method].no_parallelization:
+        if population > 1 and _family(method, population).no_parallelization:
             raise UserError(
                 f"The search method {method!r} proposes one candidate at a time, but population "
                 f"is {population}: set population to 1 or choose another method."
@@ -44,7 +51,7 @@ class NevergradSearch(Search):
         """See `Search.start`."""
         parametrization = ng.p.Array(init=np.zeros(latent_shape))
         parametrization.random_state = np.random.RandomState(seed)
-        self._optimizer = ng.optimizers.registry[self.method](
+        self._optimizer = _family(self.method, self.population)(
             parametrization, budget=rounds * self.population, num_workers=self.population
         )
         self._asked = []
@@ -62,3 +69,10 @@ class NevergradSearch(Search):
     def recommend(self) -> Tensor:
         """See `Search.recommend`."""
         return torch.from_numpy(self._optimizer.provide_recommendation().value).float()
+
+
+def _family(method: str, population: int) -> Any:
+    """What nevergrad builds optimisers of this method with."""
+    if method == "CMA":
+        return ng.optimizers.ParametrizedCMA(popsize=population)
+    return ng.optimizers.registry[method]
