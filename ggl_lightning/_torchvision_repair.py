@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder
 from pathlib import Path
 
 import torch
@@ -28,16 +29,16 @@ _declared: torch.library.Library | None = None
 
 
 def _operators_load(package_dir: Path) -> bool:
-    """Whether torchvision's compiled operators load: the very call torchvision itself makes."""
-    for library in sorted(package_dir.glob("_C*")):
-        if library.suffix not in {".so", ".pyd", ".dylib"}:
-            continue
-        try:
-            torch.ops.load_library(str(library))
-        except OSError:
-            continue
-        return True
-    return False
+    """Whether torchvision's compiled operators load, found and loaded as torchvision does."""
+    finder = FileFinder(str(package_dir), (ExtensionFileLoader, EXTENSION_SUFFIXES))
+    spec = finder.find_spec("_C")
+    if spec is None or spec.origin is None:
+        return False
+    try:
+        torch.ops.load_library(spec.origin)
+    except OSError:
+        return False
+    return True
 
 
 def repair_torchvision() -> bool:
@@ -60,8 +61,10 @@ def repair_torchvision() -> bool:
         return False
     if _operators_load(Path(spec.origin).parent):
         return False
-    library = torch.library.Library("torchvision", "DEF")
-    for schema in _SCHEMAS.values():
-        library.define(schema)
+    # A fragment, and only what is missing: another package may have done the same before.
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name, schema in _SCHEMAS.items():
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(schema)
     _declared = library
     return True
