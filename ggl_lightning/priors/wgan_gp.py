@@ -114,7 +114,7 @@ class WGANGP(LightningModule):
 
     def on_fit_start(self) -> None:
         """Refuses precisions that leave no float32 weights for the penalty."""
-        if str(self.trainer.precision).endswith("-true") and self.trainer.precision != "64-true":
+        if self.trainer.precision in {"16-true", "bf16-true"}:
             raise UserError(
                 f"precision is {self.trainer.precision}: the gradient penalty needs float32 "
                 "weights. Use bf16-mixed, 16-mixed or 32-true."
@@ -242,8 +242,8 @@ class WGANGP(LightningModule):
         latents = torch.randn(len(real), self.latent_dim, generator=self._validation_noise)
         fake = self.sampling_generator(latents.to(self.device))
         with torch.autocast(device_type=real.device.type, enabled=False):
-            self.frechet_distance.update(real.float(), real=True)
-            self.frechet_distance.update(fake.float(), real=False)
+            self.frechet_distance.update(real, real=True)
+            self.frechet_distance.update(fake.to(real.dtype), real=False)
         self.log("val/frechet_distance", self.frechet_distance, on_step=False, on_epoch=True)
 
     def on_validation_end(self) -> None:
