@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -19,6 +20,8 @@ from ggl_lightning.audit.run_folder import RunFolder
 from ggl_lightning.audit.shortcuts import add_shortcuts, apply_shortcuts
 from ggl_lightning.audit.table import format_table
 
+_PRINT_CONFIG = "--print_config"
+
 
 class SaveAuditConfig(SaveConfigCallback):
     """Writes the resolved configuration into the run folder, once that is known to be ours."""
@@ -30,7 +33,7 @@ class SaveAuditConfig(SaveConfigCallback):
         """Writes ``config.yaml``."""
         if trainer.is_global_zero and isinstance(pl_module, AuditModule):
             path = pl_module.run_folder.path / self.config_filename
-            self.parser.save(self.config, str(path), skip_none=False, overwrite=True)
+            self.parser.save(self.config, str(path), overwrite=True)
 
 
 class AuditCLI(LightningCLI):
@@ -41,8 +44,17 @@ class AuditCLI(LightningCLI):
         add_shortcuts(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parses, then writes the shortcuts that were given into the nested configuration."""
-        self.config = apply_shortcuts(parser, parser.parse_args(cast(list[str], args)))
+        """Parses, then writes the shortcuts that were given into the nested configuration.
+
+        ``--print_config`` is answered here and not by the parser, which would print the
+        configuration before the shortcuts are in it.
+        """
+        arguments = cast(list[str], args)
+        wanted = [argument for argument in arguments if argument != _PRINT_CONFIG]
+        self.config = apply_shortcuts(parser, parser.parse_args(wanted))
+        if wanted != arguments:
+            print(parser.dump(self.config), end="")
+            sys.exit(0)
 
     def before_instantiate_classes(self) -> None:
         """Finds out that the run folder cannot be written to before anything is built."""
