@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ def main(args: list[str]) -> None:
         seed_everything_default=0,
         # A folder of an earlier run is never overwritten: loggers number their versions.
         save_config_kwargs={"overwrite": False},
-        args=args,
+        # LightningCLI warns when it is given arguments while the process has some too.
+        args=None if args == sys.argv[1:] else args,
     )
 
 
