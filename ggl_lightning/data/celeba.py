@@ -10,7 +10,6 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import Compose
 
 from ggl_lightning.data.base import ImageDataModule
-from ggl_lightning.data.base import ImageDataModule
 from ggl_lightning.data.celeba_dataset import CelebAFaces
 from ggl_lightning.data.celeba_layout import (
     ATTRIBUTES,
