@@ -6,8 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from ggl_lightning.clients import find_classifier_layer
 from ggl_lightning.data.base import ImageDataModule
+from ggl_lightning.defenses import ClientSide
 from ggl_lightning.priors.base import Prior
+from ggl_lightning.seeding import seeded
 
 
 class TinyPrior(Prior):
@@ -58,3 +61,18 @@ class TinyClient(nn.Sequential):
             nn.Flatten(),
             nn.Linear(8 * 16, num_classes),
         )
+
+
+def client_side(seed: int = 0, images: int = 1, num_classes: int = 2) -> ClientSide:
+    """A client with a tiny model and random private images, all from one seed."""
+    generator = torch.Generator().manual_seed(seed)
+    with seeded(seed):
+        model = TinyClient(num_classes).eval()
+    private = torch.rand(images, 3, 8, 8, generator=generator) * 2 - 1
+    return ClientSide(
+        model=model,
+        images=private,
+        labels=torch.arange(images) % num_classes,
+        classifier=find_classifier_layer(model, private),
+        generator=generator,
+    )

@@ -15,7 +15,8 @@ from ggl_lightning.audit.case import Case, group_name
 from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.fingerprint import case_key, describe, module_hash
 from ggl_lightning.audit.run_folder import CaseResult, RunFolder
-from ggl_lightning.clients import Update, client_update
+from ggl_lightning.clients import Update, client_update, find_classifier_layer
+from ggl_lightning.defenses import ClientSide
 from ggl_lightning.errors import UserError, check_positive
 from ggl_lightning.metrics import mean_psnr, reconstruction_metrics
 from ggl_lightning.priors.base import Prior
@@ -144,9 +145,15 @@ class AuditModule(SearchHost):
         return case_key(case, self._client_hash, self._prior_hash)
 
     def _received_update(self, case: Case, image: Tensor) -> Update:
-        label = torch.tensor([case.label], device=self.device)
-        update = client_update(self.client_model, image.unsqueeze(0), label)
-        return case.defense(update, torch.Generator().manual_seed(case.seed))
+        images, labels = image.unsqueeze(0), torch.tensor([case.label], device=self.device)
+        client = ClientSide(
+            model=self.client_model,
+            images=images,
+            labels=labels,
+            classifier=find_classifier_layer(self.client_model, images),
+            generator=torch.Generator().manual_seed(case.seed),
+        )
+        return case.defense(client_update(self.client_model, images, labels), client)
 
     def _score(self, case: Case, image: Tensor, reconstruction: Tensor) -> dict[str, float]:
         values = self._metrics[case.group](reconstruction.unsqueeze(0), image.unsqueeze(0))

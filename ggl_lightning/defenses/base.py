@@ -3,10 +3,53 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 
-from ggl_lightning.clients import Update
+from ggl_lightning.clients import ClassifierLayer, Update
+
+
+@dataclass(frozen=True)
+class ClientSide:
+    """What a client knows while it defends its update, beyond the update itself.
+
+    Attributes:
+        model: The client model, in eval mode.
+        images: The private images ``(N, 3, H, W)`` in ``[-1, 1]``.
+        labels: Their labels ``(N,)``.
+        classifier: The model's last layer.
+        generator: A CPU generator, seeded per case: the only source of randomness allowed.
+    """
+
+    model: nn.Module
+    images: Tensor
+    labels: Tensor
+    classifier: ClassifierLayer
+    generator: torch.Generator
+
+
+class Adaptation(ABC):
+    """What an adaptive attacker does to every candidate's update before comparing it.
+
+    Attributes:
+        estimate: The defense's parameters as the attacker estimates them, by name: reported
+            beside the true ones.
+    """
+
+    estimate: dict[str, float]
+
+    @abstractmethod
+    def __call__(self, update: Update) -> Update:
+        """Degrades a candidate's update as the defense is believed to have degraded the received.
+
+        Args:
+            update: A candidate's update. Never modified.
+
+        Returns:
+            A new update, differentiable with respect to the given one.
+        """
 
 
 class Defense(ABC):
@@ -17,13 +60,25 @@ class Defense(ABC):
     """
 
     @abstractmethod
-    def __call__(self, update: Update, generator: torch.Generator) -> Update:
+    def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update the client sends instead.
 
         Args:
             update: The client's true update. Never modified.
-            generator: A CPU generator, seeded per case: the only source of randomness allowed.
+            client: The rest of the client's knowledge.
 
         Returns:
             A new update with the same shapes, on the same device.
         """
+
+    def adapt(self, received: Update, classifier: ClassifierLayer) -> Adaptation | None:
+        """What an attacker does who knows this defense is in use, but not its parameters.
+
+        Args:
+            received: The update as the server received it.
+            classifier: The client model's last layer.
+
+        Returns:
+            None if there is nothing to be gained from knowing (the default).
+        """
+        return None

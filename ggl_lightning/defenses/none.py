@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-
 from ggl_lightning.clients import Update
-from ggl_lightning.defenses.base import Defense
+from ggl_lightning.defenses.base import ClientSide, Defense
 
 
 class NoDefense(Defense):
     """Sends the update as it is."""
 
-    def __call__(self, update: Update, generator: torch.Generator) -> Update:
+    def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns a list of the same tensors."""
         return list(update)

@@ -5,6 +5,7 @@ import torch
 
 from ggl_lightning.defenses import NoDefense, Noise
 from ggl_lightning.errors import UserError
+from tests.tiny import client_side
 
 
 def _update():
@@ -13,7 +14,7 @@ def _update():
 
 
 def _run(defense, update, seed=0):
-    return defense(update, torch.Generator().manual_seed(seed))
+    return defense(update, client_side(seed))
 
 
 def test_noise_has_the_stated_distribution_and_leaves_its_input_alone():
