@@ -1,7 +1,7 @@
 """Synthetic faces: portraits drawn from a seed, written in CelebA's on-disk layout.
 
-Where things are: `traits` (who, and how photographed), `pose`, `scene` and `canvas` (coordinates and
-pixels), `head`, `features`, `beard`, `eyewear`, `hair`, `body` (one part of the drawing
+Where things are: `traits` (who, and how photographed), `pose`, `scene` and `canvas` (coordinates
+and pixels), `head`, `features`, `beard`, `eyewear`, `hair`, `body` (one part of the drawing
 each), `render` (their order), `attributes` (what CelebA would say), `lists` and `writer` (files).
 """
 

@@ -14,7 +14,7 @@ from ggl_lightning.data.synthetic.body import DOUBLE_CHIN
 from ggl_lightning.data.synthetic.canvas import HEIGHT, WIDTH
 from ggl_lightning.data.synthetic.features import eye_opening, mouth_corner
 from ggl_lightning.data.synthetic.head import chin_y
-from ggl_lightning.data.synthetic.traits import Person, Photo
+from ggl_lightning.data.synthetic.traits import RECEDING, Person, Photo
 
 
 @dataclass(frozen=True)
@@ -53,24 +53,24 @@ def _attributes(p: Person, photo: Photo) -> dict[str, bool]:
     nose = p.nose_width + 3 * (p.nose_size - 1)
     cheekbones = p.cheekbones + 0.7 * max(0.0, photo.smile)
     chubby = p.fullness > 0.62
-    oval = p.jaw_width < 0.94 and p.fullness < 0.45
+    oval = p.jaw_width < 0.93 and p.fullness < 0.42
     present = {
         "5_o_Clock_Shadow": p.stubble > 0 and p.beard == 0,
-        "Arched_Eyebrows": p.brow_arch > 3.5,
+        "Arched_Eyebrows": p.brow_arch > 3.3,
         "Attractive": young
-        and p.fullness < 0.5
-        and p.bags < 0.45
-        and (photo.makeup > 0.45 or cheekbones > 0.6),
-        "Bags_Under_Eyes": eyes_visible and p.bags > 0.52,
+        and p.fullness < 0.55
+        and p.bags < 0.56
+        and (photo.makeup > 0.3 or cheekbones > 0.45),
+        "Bags_Under_Eyes": eyes_visible and p.bags > 0.56,
         "Bald": p.bald and not hat,
         "Bangs": p.bangs and not hat,
-        "Big_Lips": p.upper_lip + p.lower_lip > 8.6,
-        "Big_Nose": nose > 8.9,
+        "Big_Lips": p.upper_lip + p.lower_lip > 8.9,
+        "Big_Nose": nose > 9.1,
         "Black_Hair": coloured and p.hair_shade < 0.20,
         "Blond_Hair": coloured and p.hair_shade > 0.70 and not p.red,
         "Blurry": photo.blurry,
         "Brown_Hair": coloured and 0.30 < p.hair_shade < 0.60 and not p.red,
-        "Bushy_Eyebrows": p.brow_thickness > 2.55,
+        "Bushy_Eyebrows": p.brow_thickness > 2.65,
         "Chubby": chubby,
         "Double_Chin": p.fullness > DOUBLE_CHIN,
         "Eyeglasses": photo.glasses != "none",
@@ -81,16 +81,16 @@ def _attributes(p: Person, photo: Photo) -> dict[str, bool]:
         "Male": p.male,
         "Mouth_Slightly_Open": photo.mouth_open > 0,
         "Mustache": p.moustache > 0,
-        "Narrow_Eyes": eyes_visible and eye_opening(p, photo) < 3.15,
+        "Narrow_Eyes": eyes_visible and eye_opening(p, photo) < 2.95,
         "No_Beard": not (p.stubble or p.moustache or p.goatee or p.beard),
         "Oval_Face": oval,
         "Pale_Skin": p.skin_tone < 0.07,
-        "Pointy_Nose": p.nose_width < 7.4,
-        "Receding_Hairline": p.receding > 0 and not p.bald and not hat,
+        "Pointy_Nose": p.nose_width < 7.6,
+        "Receding_Hairline": p.receding > RECEDING and not p.bald and not hat,
         "Rosy_Cheeks": photo.rosy > 0.52,
         "Sideburns": p.sideburns > 0,
         "Smiling": photo.smile > 0.4,
-        "Straight_Hair": hair_visible and p.wave < 0.6,
+        "Straight_Hair": hair_visible and p.wave < 0.45,
         "Wavy_Hair": hair_visible and p.wave > 2.5,
         "Wearing_Earrings": photo.earrings,
         "Wearing_Hat": hat,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ggl_lightning.data.synthetic.canvas import Array, bump, paint, ramp
+from ggl_lightning.data.synthetic.hair import comb
 from ggl_lightning.data.synthetic.scene import Scene
 
 
@@ -31,15 +32,15 @@ def density(scene: Scene, x: Array, y: Array) -> Array | None:
         jaw *= np.float32(shadow)
         np.maximum(out, jaw, out=out)
     if p.moustache:
-        hair = bump(ax, y - ax * np.float32(0.16), 0, mouth - 7.2, 17, 3.4)
-        hair *= np.float32(1.35 * p.moustache)
+        hair = bump(ax, y - ax * np.float32(0.11), 0, mouth - 7.4, 21, 3.4)
+        hair *= np.float32(1.7 * p.moustache)
         np.maximum(out, hair, out=out)
     if p.goatee:
         hair = bump(ax, y, 0, mouth + 18, 13, 9)
         sides = bump(ax, y, 19.5, mouth + 6, 4, 10)
         if p.moustache:
             np.maximum(hair, sides, out=hair)
-        hair *= np.float32(1.3 * p.goatee)
+        hair *= np.float32(1.9 * p.goatee)
         np.maximum(out, hair, out=out)
     if p.sideburns:
         hair = ramp(ax, p.cheek_width - 11, p.cheek_width - 5)
@@ -51,16 +52,15 @@ def density(scene: Scene, x: Array, y: Array) -> Array | None:
     return out
 
 
-def draw_beard(albedo: Array, scene: Scene, coverage: Array, strands: Array) -> None:
+def draw_beard(albedo: Array, scene: Scene, coverage: Array) -> None:
     """Lays facial hair on the skin's colour, in place.
 
     Args:
         albedo: Skin colour of the `FACE` window.
         scene: The photo.
         coverage: `density` at full resolution.
-        strands: Strand texture around 1, same shape.
     """
     colour = scene.person.hair * np.float32(0.62)
-    mask = coverage * strands
+    mask = coverage * comb(scene.x + scene.y * np.float32(0.1), scene.photo.strands)
     np.minimum(mask, np.float32(0.97), out=mask)
     paint(albedo, (slice(None), slice(None)), mask, colour)

@@ -58,7 +58,7 @@ def draw_body(image: Array, scene: Scene, radius: Array) -> None:
     slope *= np.float32(photo.shoulder_slope)
     shoulder -= slope
     # The neck widens smoothly into the shoulders.
-    out -= ramp(y, photo.shoulder_y - 22, photo.shoulder_y + 8) * np.float32(9)
+    out -= ramp(y, photo.shoulder_y - 16, photo.shoulder_y + 8) * np.float32(7)
 
     nx = np.clip(x * np.float32(0.8 / neck), -0.9, 0.9)
     key = nx * photo.light[0]
@@ -95,7 +95,7 @@ def draw_body(image: Array, scene: Scene, radius: Array) -> None:
     out, shoulder, skin, open_neck, cloth = layers
     paint(image, _BODY, inside(out, 1.0), p.skin[:, None, None] * skin)
     torso = inside(-shoulder, 1.2)
-    paint(image, _BODY, torso, p.skin[:, None, None] * skin)
+    paint(image, _BODY, torso * open_neck, p.skin[:, None, None] * skin)
     clothes = torso * (np.float32(1) - open_neck)
     paint(image, _BODY, clothes, photo.clothes[:, None, None] * cloth)
     if photo.necktie:

@@ -11,7 +11,7 @@ _TINT = to_linear(26, 24, 28)
 
 
 def draw_glasses(face: Array, scene: Scene) -> None:
-    """Rims, bridge, temples and lenses on the lit face ``(3, 178, 122)``, in place."""
+    """Rims, bridge, temples and lenses on the lit face ``(3, 162, 122)``, in place."""
     p, photo = scene.person, scene.photo
     if photo.glasses == "none":
         return

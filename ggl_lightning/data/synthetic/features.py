@@ -1,7 +1,7 @@
 """Eyes, eyebrows, nose and mouth, painted on the skin's colour at full resolution.
 
-Each function changes ``albedo`` ``(3, 178, 122)`` (the `FACE` window, before lighting) and, where
-something glistens, ``gloss`` ``(178, 122)`` (light added after lighting), both in place.
+Each function changes ``albedo`` ``(3, 162, 122)`` (the `FACE` window, before lighting) and, where
+something glistens, ``gloss`` ``(162, 122)`` (light added after lighting), both in place.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ _LASH = to_linear(30, 20, 18)
 _TEETH = to_linear(236, 230, 218)
 _MOUTH_INSIDE = to_linear(70, 24, 26)
 _IRIS_RADIUS = 4.7
+_EYE_SHADOW = np.array([0.34, 0.22, 0.26], dtype=np.float32)
 
 
 def eye_opening(person: Person, photo: Photo) -> float:
@@ -43,11 +44,10 @@ def draw_eyes(albedo: Array, gloss: Array, scene: Scene) -> None:
         if photo.makeup > 0.25:
             lid = bump(u, v, 1, -4.5, 11, 4.5)
             lid *= np.float32(0.62 * (photo.makeup - 0.2))
-            paint(albedo, window, lid, photo.lip_colour * np.float32(0.25))
+            paint(albedo, window, lid, p.skin * _EYE_SHADOW)
         t = u * np.float32(1 / p.eye_width)
         arc = np.float32(1) - t * t
         top = arc * np.float32(-upper)
-        top -= np.float32(0)
         from_top = v - top
         from_bottom = arc * np.float32(lower)
         from_bottom -= v

@@ -6,26 +6,47 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ggl_lightning.data.synthetic.canvas import Array, bump, double, inside, paint, ramp
+from ggl_lightning.data.synthetic.canvas import (
+    HEIGHT,
+    WIDTH,
+    Array,
+    Window,
+    bump,
+    double,
+    inside,
+    paint,
+    ramp,
+)
 from ggl_lightning.data.synthetic.scene import FULL, Scene
 
 _CENTRE_Y = -6.0
 _HAT_BRIM_Y = -27.0
 
 
+# What short hair can reach, at half and at full resolution.
+_SHORT_HALF: Window = (slice(6, 76), slice(7, 82))
+_SHORT: Window = (slice(12, 152), slice(14, 164))
+_ALL_HALF: Window = (slice(0, HEIGHT // 2), slice(0, WIDTH // 2))
+
+
 @dataclass
 class Hair:
-    """Hair of one photo, at half resolution unless noted.
+    """Hair of one photo.
 
     Attributes:
-        distance: Signed distance to the whole mass of hair, negative inside.
-        opening: Signed distance to the face's opening in it, negative over the face.
-        colour: Lit colour at full resolution, ``(3, 218, 178)``.
-        strands: Strand texture around 1 at full resolution, ``(218, 178)``.
+        opening: Signed distance to the face's opening in the hair, negative over the face, over
+            the half-resolution frame.
+        half: Window of the half-resolution frame that the hair is in.
+        window: The same window of the frame.
+        distance: Signed distance to the whole mass of hair over ``half``, negative inside.
+        colour: Lit colour over ``window``, channels first.
+        strands: Strand texture around 1 over ``window``.
     """
 
-    distance: Array
     opening: Array
+    half: Window
+    window: Window
+    distance: Array
     colour: Array
     strands: Array
 
@@ -33,14 +54,16 @@ class Hair:
 def build_hair(scene: Scene) -> Hair:
     """Shapes, combs and lights the hair."""
     p, photo = scene.person, scene.photo
-    x, y = scene.half_x, scene.half_y
-    ax = np.abs(x)
+    opening = _opening(scene, scene.half_x, scene.half_y)
+    long_hair = p.hair_end_y > 20
+    half, window = (_ALL_HALF, FULL) if long_hair else (_SHORT_HALF, _SHORT)
+    x, y = scene.half_x[half], scene.half_y[half]
     up = np.minimum(y, np.float32(_CENTRE_Y)) - np.float32(_CENTRE_Y)
     width = p.cheek_width + p.hair_side
     height = 61.0 + p.hair_top
     v = up * np.float32(1 / height)
     wide = np.full_like(x, width)
-    if p.hair_end_y > 20:
+    if long_hair:
         wide += ramp(y, 0, 95) * np.float32(p.hair_flare)
     if p.wave > 1.5:
         # The two sides wave out of step.
@@ -57,11 +80,10 @@ def build_hair(scene: Scene) -> Hair:
     distance = radius * np.float32(width)
     distance -= np.float32(width)
     end = y - np.float32(p.hair_end_y)
-    if p.hair_end_y > 20:
-        end += ax * np.float32(0.2) * (ax * np.float32(0.02))
+    if long_hair:
+        end += x * x * np.float32(0.004)
     np.maximum(distance, end, out=distance)
 
-    opening = _opening(scene, x, y, ax)
     # Strands follow meridians from the crown, then hang.
     lean = np.sqrt(np.maximum(np.float32(1) - v * v, np.float32(0.02)))
     lean += np.float32(0.12)
@@ -69,26 +91,29 @@ def build_hair(scene: Scene) -> Hair:
     along += np.sin(y * np.float32(0.12)) * np.float32(0.9 * p.wave)
     if p.curl:
         along += np.sin(y * np.float32(0.33) + x * np.float32(0.2)) * np.float32(4 * p.curl)
-    strands = _strands(double(along), photo.strands)
+    strands = comb(double(along), photo.strands)
 
-    light = _light(scene, u, v, distance)
+    light = _light(scene, u, v, y)
     light = double(light)
     light *= strands
     colour = light[0] * (p.hair * photo.light_colour)[:, None, None]
     colour += light[1] * (np.float32(0.35) * p.hair + np.float32(0.018))[:, None, None]
-    return Hair(distance, opening, colour, strands)
+    return Hair(opening, half, window, distance, colour, strands)
 
 
-def _opening(scene: Scene, x: Array, y: Array, ax: Array) -> Array:
+def _opening(scene: Scene, x: Array, y: Array) -> Array:
     p = scene.person
+    ax = np.abs(x)
     top = -95.0 if p.bald else p.hairline_y
     half_width = p.cheek_width + p.hair_opening + (2.0 if p.bald else 0.0)
     line = y + x * np.float32(p.parting * (0.8 if p.bangs else 0.55))
     if p.receding:
         line += bump(ax, ax, 21, 21, 11, 11) * np.float32(p.receding)
-        line -= bump(ax, ax, 0, 0, 9, 9) * np.float32(0.3 * p.receding)
+    if p.curtain:
+        line += bump(x, x, 30 * p.parting, 30 * p.parting, 17, 17) * np.float32(p.curtain)
+        line -= np.float32(0.55 * p.curtain)
     if p.wave > 1.5:
-        line += np.sin(x * np.float32(0.19) + np.float32(p.parting * 9)) * np.float32(0.3 * p.wave)
+        line += np.sin(x * np.float32(0.19) + np.float32(p.parting * 9)) * np.float32(0.22 * p.wave)
     centre = -2.0
     reach = centre - top
     w = np.minimum(line, np.float32(centre)) - np.float32(centre)
@@ -105,16 +130,25 @@ def _opening(scene: Scene, x: Array, y: Array, ax: Array) -> Array:
     return u
 
 
-def _strands(along: Array, noise: Array) -> Array:
-    """Streaks: two octaves of linear noise across the hair's direction, around 1."""
-    size = len(noise)
+def comb(along: Array, noise: Array) -> Array:
+    """Streaks: linearly interpolated noise across the hair's direction, in [0.75, 1.25].
+
+    Args:
+        along: Coordinate across the strands in pixels, above -1600.
+        noise: Values in [0, 1]; their number a power of two, plus one that repeats the first.
+
+    Returns:
+        Same shape as ``along``.
+    """
+    size = len(noise) - 1
     place = along * np.float32(0.62)
     place += np.float32(4 * size)
     cell = place.astype(np.int32)
     place -= cell
     cell &= size - 1
     low = noise[cell]
-    high = np.roll(noise, -1)[cell]
+    cell += 1
+    high = noise[cell]
     high -= low
     high *= place
     low += high
@@ -123,8 +157,8 @@ def _strands(along: Array, noise: Array) -> Array:
     return low
 
 
-def _light(scene: Scene, u: Array, v: Array, distance: Array) -> Array:
-    """Brightness and sheen of the hair, ``(2, 109, 89)``."""
+def _light(scene: Scene, u: Array, v: Array, y: Array) -> Array:
+    """Brightness and sheen of the hair, two arrays of the shape of ``u`` in one."""
     photo = scene.photo
     nx = u * np.float32(0.85)
     ny = v * np.float32(0.85)
@@ -139,7 +173,7 @@ def _light(scene: Scene, u: Array, v: Array, distance: Array) -> Array:
     key *= np.float32((1.12 - photo.ambient) * 0.8)
     key += np.float32(photo.ambient)
     # Hair below the jaw lies in the head's own shade.
-    key *= np.float32(1) - ramp(scene.half_y, 15, 75) * np.float32(0.25)
+    key *= np.float32(1) - ramp(y, 15, 75) * np.float32(0.25)
     return np.stack([key, sheen])
 
 
@@ -148,17 +182,17 @@ def draw_back_hair(image: Array, scene: Scene, hair: Hair) -> None:
     if scene.person.hair_end_y <= 20:
         return
     mask = double(inside(hair.distance, 2.0))
-    paint(image, FULL, mask, hair.colour * np.float32(0.6))
+    paint(image, hair.window, mask, hair.colour * np.float32(0.6))
 
 
 def draw_front_hair(image: Array, scene: Scene, hair: Hair) -> None:
     """The hair around the face, over everything but a hat, in place."""
-    distance = np.maximum(hair.distance, -hair.opening)
-    soft = 1.8 if scene.person.hair_end_y > 20 else 1.4
-    mask = inside(double(distance) + (hair.strands - np.float32(1)) * np.float32(4), soft)
+    distance = np.maximum(hair.distance, -hair.opening[hair.half])
+    soft = 2.2
+    mask = inside(double(distance) + (hair.strands - np.float32(1)) * np.float32(3), soft)
     if scene.person.bald:
         mask *= np.float32(0.8)
-    paint(image, FULL, mask, hair.colour)
+    paint(image, hair.window, mask, hair.colour)
 
 
 def hat_shadow(scene: Scene, y: Array) -> Array:
@@ -173,8 +207,8 @@ def draw_hat(image: Array, scene: Scene) -> None:
     if photo.hat == "none":
         return
     x, y = scene.half_x, scene.half_y
-    width = p.cheek_width + max(4.0, p.hair_side * 0.6) + 2
-    height = 58.0 + (12.0 if photo.hat == "brim" else 7.0)
+    width = p.cheek_width + max(4.0, p.hair_side) + 2
+    height = 58.0 + max(12.0 if photo.hat == "brim" else 7.0, p.hair_top + 3)
     u = x * np.float32(1 / width)
     v = np.minimum(y + np.float32(16), np.float32(0)) * np.float32(1 / (height - 8))
     radius = np.sqrt(u * u + v * v)

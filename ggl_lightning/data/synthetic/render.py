@@ -62,7 +62,7 @@ def _draw_face(image: Array, scene: Scene, radius: Array, hair: Hair) -> None:
     if photo.hat != "none":
         np.maximum(shade, hat_shadow(scene, y), out=shade)
     light *= np.float32(1) - shade
-    gloss = highlight(photo, nx, ny, nz) * np.float32(0.10 * (1.15 - photo.ambient))
+    gloss = highlight(photo, nx, ny, nz) * np.float32(0.16 * (1.15 - photo.ambient))
     gloss *= np.float32(1) - shade
     facial_hair = density(scene, x, y)
     if facial_hair is not None:
@@ -74,7 +74,7 @@ def _draw_face(image: Array, scene: Scene, radius: Array, hair: Hair) -> None:
     maps = double(np.concatenate([light, complexion(scene, x, y), gloss[None], edge[None]]))
     light, albedo, gloss, edge = maps[:3], maps[3:6], maps[6], maps[7]
     if facial_hair is not None:
-        draw_beard(albedo, scene, double(facial_hair), hair.strands[FACE])
+        draw_beard(albedo, scene, double(facial_hair))
     draw_nose(albedo, scene)
     draw_mouth(albedo, gloss, scene)
     draw_eyes(albedo, gloss, scene)
@@ -87,16 +87,15 @@ def _draw_face(image: Array, scene: Scene, radius: Array, hair: Hair) -> None:
 
 def _develop(image: Array, photo: Photo) -> NDArray[np.uint8]:
     """Exposure, white balance, gamma 2 and rounding to 8 bits."""
-    image *= (np.float32(photo.exposure) * photo.balance)[:, None, None]
+    image *= (np.float32(255 * 255 * photo.exposure) * photo.balance)[:, None, None]
     np.maximum(image, np.float32(0), out=image)
     np.sqrt(image, out=image)
-    image *= np.float32(255)
     image += np.float32(0.5)
     np.minimum(image, np.float32(255), out=image)
     pixels = np.empty((HEIGHT, WIDTH, 3), dtype=np.uint8)
     for channel in range(3):
         pixels[..., channel] = image[channel]
     if photo.blurry:
-        small = Image.fromarray(pixels).resize((WIDTH // 4, HEIGHT // 4), Image.Resampling.BILINEAR)
+        small = Image.fromarray(pixels).resize((WIDTH // 3, HEIGHT // 3), Image.Resampling.BILINEAR)
         pixels = np.asarray(small.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
     return pixels

@@ -9,9 +9,9 @@ import numpy as np
 from ggl_lightning.data.synthetic.canvas import HEIGHT, WIDTH, Array, Window, double
 from ggl_lightning.data.synthetic.traits import Person, Photo
 
-# The part of the frame that a face, its ears and its neck can reach: (rows, columns).
-FACE_HALF: Window = (slice(20, 109), slice(14, 75))
-FACE: Window = (slice(40, 218), slice(28, 150))
+# The part of the frame that a face and its ears can reach: (rows, columns).
+FACE_HALF: Window = (slice(20, 101), slice(14, 75))
+FACE: Window = (slice(40, 202), slice(28, 150))
 FULL: Window = (slice(0, HEIGHT), slice(0, WIDTH))
 
 
@@ -24,7 +24,7 @@ class Scene:
         photo: How.
         half_x: Head coordinate X per half-resolution pixel, ``(109, 89)``.
         half_y: Head coordinate Y, likewise.
-        x: X per pixel of the `FACE` window, ``(178, 122)``.
+        x: X per pixel of the `FACE` window, ``(162, 122)``.
         y: Y, likewise.
     """
 

@@ -21,6 +21,9 @@ PEOPLE_PER_BLOCK = 3
 PHOTOS_PER_PERSON = 4
 BLOCK = PEOPLE_PER_BLOCK * PHOTOS_PER_PERSON
 
+# Pixels by which the temples are bare from which the hairline counts as receding.
+RECEDING = 5.5
+
 _PERSON_STREAM, _PHOTO_STREAM = 1, 2
 
 _SKIN = [
@@ -98,6 +101,7 @@ class Person:
     hair_opening: float
     hair_flare: float
     parting: float
+    curtain: float
     receding: float
     bangs: bool
     wave: float
@@ -165,22 +169,31 @@ class _Dice:
 
     def __init__(self, *entropy: int) -> None:
         self.rng = np.random.default_rng(np.random.SeedSequence(entropy))
+        # Scalar draws cost a microsecond each; these are more than any description needs.
+        self._flat = iter(self.rng.random(128).tolist())
+        self._bell = iter(self.rng.standard_normal(64).tolist())
+
+    def unit(self) -> float:
+        return next(self._flat)
 
     def chance(self, probability: float) -> bool:
-        return bool(self.rng.random() < probability)
+        return next(self._flat) < probability
+
+    def choice(self, number: int) -> int:
+        return int(next(self._flat) * number)
 
     def uniform(self, low: float, high: float) -> float:
-        return float(self.rng.uniform(low, high))
+        return low + (high - low) * next(self._flat)
 
     def normal(self, mean: float, std: float, low: float, high: float) -> float:
-        return float(min(max(self.rng.normal(mean, std), low), high))
+        return min(max(mean + std * next(self._bell), low), high)
 
     def colour(self, saturation: float, dark: float, bright: float) -> Array:
         """A random colour: brightness in [dark, bright] (sRGB, of 255), hue as it falls."""
         value = self.uniform(dark, bright)
-        hue = self.rng.random(3)
-        hue = 1 - saturation * (hue.max() - hue)
-        return to_linear(*(value * hue))
+        hue = [self.unit(), self.unit(), self.unit()]
+        most = max(hue)
+        return to_linear(*(value * (1 - saturation * (most - part)) for part in hue))
 
 
 @lru_cache(maxsize=256)
@@ -196,7 +209,7 @@ def sample_person(seed: int, identity: int) -> Person:
     skin = _along(_SKIN, tone) * np.array([1 + redness, 1, 1 - redness], dtype=np.float32)
     fullness = d.normal(0.30 + 0.1 * age, 0.22, 0.0, 1.0)
 
-    shade = d.uniform(0, 0.22) if d.chance(0.32) else d.normal(0.50, 0.24, 0.05, 1.0)
+    shade = d.uniform(0, 0.22) if d.chance(0.20) else d.normal(0.50, 0.24, 0.05, 1.0)
     if not male:
         shade = min(1.0, shade + 0.10 * d.chance(0.6))
     if tone > 0.55:
@@ -212,15 +225,17 @@ def sample_person(seed: int, identity: int) -> Person:
     hair = hair + np.float32(gray) * (gray_colour - hair)
 
     bald = male and d.chance(0.05 + 0.08 * (age > 0.6))
-    receding = d.uniform(6, 16) if male and d.chance(0.10 + 0.4 * (age > 0.55)) else 0.0
-    bangs = not bald and receding == 0 and d.chance(0.09 if male else 0.21)
-    hairline = d.normal(-41, 2.5, -47, -36)
+    receding = d.uniform(0, 4) if male else 0.0
+    if male and d.chance(0.10 + 0.4 * (age > 0.55)):
+        receding = d.uniform(7, 16)
+    bangs = not bald and receding < RECEDING and d.chance(0.09 if male else 0.21)
+    hairline = d.normal(-42.5, 2.5, -49, -37)
     if bangs:
         hairline = d.uniform(-25, -19)
     wave = d.uniform(2.5, 6.0) if d.chance(0.26 if male else 0.5) else d.uniform(0, 1.2)
     curl = d.uniform(0.3, 1.0) if wave > 2.5 and d.chance(0.4) else 0.0
-    parting = d.normal(0, 0.16, -0.35, 0.35)
-    flare = 0.0
+    parting = d.normal(0, 0.2, -0.42, 0.42)
+    flare = curtain = 0.0
     if bald:
         end, side, top = d.uniform(6, 14), d.uniform(0.5, 2.5), 0.0
     elif male and not d.chance(0.09):
@@ -233,20 +248,22 @@ def sample_person(seed: int, identity: int) -> Person:
         end = d.uniform(30, 62) if d.chance(0.25) else d.uniform(70, 140)
         side, top = d.uniform(6, 15), d.uniform(5, 14)
         flare = d.uniform(-4, 16)
+        # Hair that falls to both sides of the parting.
+        curtain = d.uniform(8, 20) if not bangs and d.chance(0.6) else 0.0
 
     stubble = moustache = goatee = beard = sideburns = 0.0
     if male:
         if d.chance(0.27):
             stubble = d.uniform(0.25, 0.6)
-        roll = d.rng.random()
-        if roll < 0.11:
+        roll = d.unit()
+        if roll < 0.095:
             beard = d.uniform(0.6, 0.95)
             moustache, goatee = beard * d.uniform(0.7, 1.0), beard
             sideburns = beard
-        elif roll < 0.18:
+        elif roll < 0.16:
             goatee = d.uniform(0.6, 0.95)
-            moustache = goatee if d.chance(0.7) else 0.0
-        elif roll < 0.23:
+            moustache = goatee if d.chance(0.5) else 0.0
+        elif roll < 0.185:
             moustache = d.uniform(0.6, 0.95)
         if d.chance(0.05):
             sideburns = max(sideburns, d.uniform(0.6, 0.9))
@@ -257,16 +274,16 @@ def sample_person(seed: int, identity: int) -> Person:
         skin_tone=tone,
         skin=skin,
         cheek_width=d.normal(44.5 + 1.5 * m, 1.6, 41, 50) + 2.5 * (fullness - 0.3),
-        jaw_width=d.normal(0.90 + 0.10 * m, 0.04, 0.8, 1.1) + 0.12 * (fullness - 0.3),
+        jaw_width=d.normal(0.91 + 0.10 * m, 0.04, 0.8, 1.1) + 0.12 * (fullness - 0.3),
         jaw_square=d.normal(0.12 + 0.35 * m, 0.10, 0.0, 0.7),
         chin_y=d.normal(64 + 4 * m, 2.2, 59, 73),
         fullness=fullness,
         cheekbones=d.normal(0.5, 0.25, 0, 1),
         eye_x=d.normal(19.5, 0.5, 18.3, 20.7),
         eye_width=d.normal(10.0 - 0.3 * m, 0.5, 8.6, 11.3),
-        eye_open=d.normal(4.6 - 0.7 * m, 0.6, 2.6, 6.0),
+        eye_open=d.normal(4.8 - 0.7 * m, 0.6, 2.6, 6.2),
         eye_tilt=d.normal(0.03, 0.06, -0.12, 0.2),
-        iris=_IRIS[int(d.rng.integers(0, 2 if tone > 0.45 else len(_IRIS)))],
+        iris=_IRIS[d.choice(2 if tone > 0.45 else len(_IRIS))],
         brow_y=d.normal(-13.5 + 2.2 * m, 1.2, -17, -8.5),
         brow_thickness=d.normal(1.5 + 1.1 * m, 0.4, 0.9, 3.8),
         brow_arch=d.normal(3.4 - 2.2 * m, 0.9, -0.5, 5.5),
@@ -290,6 +307,7 @@ def sample_person(seed: int, identity: int) -> Person:
         hair_opening=d.normal(-2.5, 1.5, -6, 0) - 2.0 * (end > 20),
         hair_flare=flare,
         parting=parting,
+        curtain=curtain,
         receding=receding,
         bangs=bangs,
         wave=wave,
@@ -327,9 +345,9 @@ def sample_photo(seed: int, index: int, person: Person) -> Photo:
         ],
         dtype=np.float32,
     )
-    ambient = d.uniform(0.28, 0.62)
+    ambient = d.uniform(0.20, 0.52)
     warmth = d.normal(0.0, 0.05, -0.11, 0.12)
-    exposure = d.normal(0.96, 0.14, 0.62, 1.3)
+    exposure = d.normal(1.02, 0.16, 0.64, 1.4)
     balance_warmth = d.normal(0.02, 0.05, -0.1, 0.14)
 
     smile = d.normal(0.78, 0.16, 0.42, 1.1) if d.chance(0.48) else d.normal(0.03, 0.12, -0.3, 0.28)
@@ -343,18 +361,21 @@ def sample_photo(seed: int, index: int, person: Person) -> Photo:
 
     hat = "none"
     if d.chance(0.048):
-        hat = ("cap", "beanie", "brim")[int(d.rng.integers(3))]
+        hat = ("cap", "beanie", "brim")[d.choice(3)]
     glasses = "none"
     if d.chance(0.85 if person.glasses else 0.012):
         glasses = "clear"
     if d.chance(0.016):
         glasses = "sun"
 
-    base = d.colour(0.45, 25, 235)
-    second = d.colour(0.45, 25, 235)
+    muted = d.uniform(0.1, 0.55)
+    base = d.colour(muted, 25, 235)
+    second = d.colour(muted, 25, 235)
     # Two colours and a low-order spline: a defocused backdrop, never clutter.
     mix = np.clip(d.rng.normal(0.35, 0.38, size=(5, 5)), 0, 1).astype(np.float32)
     background = base[:, None, None] * (1 - mix) + second[:, None, None] * mix
+    strands = d.rng.random(513, dtype=np.float32)
+    strands[-1] = strands[0]
     tie = person.male and d.chance(0.17)
     return Photo(
         pose=pose,
@@ -388,9 +409,9 @@ def sample_photo(seed: int, index: int, person: Person) -> Photo:
         shirt=d.colour(0.12, 190, 245),
         tie_colour=d.colour(0.7, 40, 190),
         neckline=d.uniform(1, 9) if person.male else d.uniform(4, 26),
-        shoulder_y=d.normal(88 if person.male else 91, 3, 82, 99),
-        shoulder_slope=d.uniform(0.22, 0.5),
+        shoulder_y=d.normal(83 if person.male else 87, 3, 77, 95),
+        shoulder_slope=d.uniform(0.14, 0.42),
         background=background.astype(np.float32),
-        strands=d.rng.random(512).astype(np.float32),
+        strands=strands,
         blurry=d.chance(0.05),
     )

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
@@ -23,6 +24,7 @@ DRAWING_VERSION = 1
 
 _JPEG_QUALITY = 90
 _CHUNK = 60
+_RETAINED_BYTES = 24 << 20
 # Below this, starting processes takes longer than drawing.
 _WORTH_A_POOL = 2000
 
@@ -145,6 +147,10 @@ def _drawn(jobs: list[tuple[str, int, int, int]], workers: int) -> Iterator[list
 
 def _draw_chunk(job: tuple[str, int, int, int]) -> list[FaceDescription]:
     folder, seed, start, stop = job
+    # Freeing one large block tells glibc to keep freed memory of up to that size; otherwise
+    # every temporary array of a drawing is paged in anew, a quarter of the time. (The block's own
+    # pages are never touched.)
+    np.empty(_RETAINED_BYTES, dtype=np.uint8)
     faces = []
     for index in range(start, stop):
         pixels, face = draw_face(seed, index)
