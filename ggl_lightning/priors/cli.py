@@ -35,8 +35,6 @@ def main(args: list[str]) -> None:
         # The module's own configure_optimizers makes one Adam per network.
         auto_configure_optimizers=False,
         seed_everything_default=0,
-        # A folder of an earlier run is never overwritten: loggers number their versions.
-        save_config_kwargs={"overwrite": False},
         # LightningCLI warns when it is given arguments while the process has some too.
         args=None if args == sys.argv[1:] else args,
     )
@@ -101,3 +99,23 @@ class PriorCLI(LightningCLI):
                     f"{resumed[name]}. Give the settings it was trained with, e.g. the "
                     "config.yaml beside it."
                 )
+
+    def before_fit(self) -> None:
+        """Refuses a run folder that cannot be written or that holds another run.
+
+        Raises:
+            UserError: In either case.
+        """
+        folder = self.trainer.log_dir
+        if folder is None or not self.trainer.is_global_zero:
+            return
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            holds_another_run = (Path(folder) / "config.yaml").exists()
+        except OSError as error:
+            raise UserError(f"Cannot write into the run folder {folder!r}: {error}.") from error
+        if holds_another_run:
+            raise UserError(
+                f"The run folder {folder!r} holds another run already. Choose another folder or "
+                "version in trainer.logger; nothing is overwritten."
+            )

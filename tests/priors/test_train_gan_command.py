@@ -17,13 +17,13 @@ from ggl_lightning.priors.generator_files import load_generator, read_metadata
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 
-# 300 batches an epoch, long enough to be interrupted in the middle.
+# 150 batches an epoch, long enough to be interrupted in the middle.
 CONFIG = """
 seed_everything: 1
 model: {width: 2, latent_dim: 4, n_critic: 3, ema_decay: 0.9}
 data:
   class_path: tiny_data.TinyImages
-  init_args: {n_images: 600, batch_size: 2}
+  init_args: {n_images: 300, batch_size: 2}
 trainer:
   accelerator: cpu
   max_epochs: 1
@@ -76,7 +76,7 @@ def test_a_run_cut_by_sigterm_goes_on_where_it_was(tmp_path, config, capsys):
     last = tmp_path / "run/version_0/checkpoints/last.ckpt"
     cut = torch.load(last, weights_only=True)
     n_batches = cut["batches_seen"]
-    assert 10 <= n_batches < 300  # in mid-epoch
+    assert 10 <= n_batches < 150  # in mid-epoch
     assert adam_steps(cut) == [n_batches, n_batches // 3]
     assert cut["global_step"] == n_batches + n_batches // 3
 
@@ -84,11 +84,11 @@ def test_a_run_cut_by_sigterm_goes_on_where_it_was(tmp_path, config, capsys):
     assert code == 0, capsys.readouterr().err
     folder = tmp_path / "run/version_1"
     done = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
-    assert done["batches_seen"] == 300  # what was left of the epoch, not another one
-    assert adam_steps(done) == [300, 100]
-    assert done["global_step"] == 400
+    assert done["batches_seen"] == 150  # what was left of the epoch, not another one
+    assert adam_steps(done) == [150, 50]
+    assert done["global_step"] == 200
     best = torch.load(folder / "checkpoints/best.ckpt", weights_only=True)
-    assert best["batches_seen"] == 300
+    assert best["batches_seen"] == 150
     # The first grid after resuming is the next one due.
     assert min(folder.glob("samples/*.png")).name == f"batch_{(n_batches // 10 + 1) * 10:07d}.png"
 
@@ -132,3 +132,26 @@ def test_the_configurations_are_valid_and_say_where_data_is_missing(name, tmp_pa
     arguments += ["--trainer.logger=false", "--trainer.callbacks=null", "--trainer.accelerator=cpu"]
     assert run_command(main, arguments) == 2
     assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_bad_settings_are_one_line(tmp_path, config, capsys):
+    (tmp_path / "file").touch()
+    finished = tmp_path / "run" / "version_9"
+    finished.mkdir(parents=True)
+    (finished / "config.yaml").touch()
+    for argument, expected in (
+        ("--model.width=0", "width is 0"),
+        ("--model.ema_decay=1.5", "ema_decay is 1.5"),
+        (f"--trainer.logger.init_args.save_dir={tmp_path}/file", "Cannot write into"),
+        ("--trainer.logger.init_args.version=9", "holds another run"),
+    ):
+        assert run_command(main, ["fit", f"--config={config}", argument]) == 2
+        error = capsys.readouterr().err
+        assert expected in error
+        assert "Traceback" not in error
+
+
+def test_export_of_something_else(tmp_path, capsys):
+    arguments = ["export", f"--ckpt={tmp_path}/none.ckpt", f"--output={tmp_path}/p.safetensors"]
+    assert run_command(main, arguments) == 2
+    assert "does not exist" in capsys.readouterr().err
