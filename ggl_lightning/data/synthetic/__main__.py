@@ -23,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="collection (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument(
-        "--contact_sheet", type=Path, metavar="FILE", help="also save a sheet of the first 48 faces"
+        "--contact_sheet", type=Path, metavar="FILE", help="save a sheet of the first 48 people"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser

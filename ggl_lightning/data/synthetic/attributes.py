@@ -48,7 +48,7 @@ def _attributes(p: Person, photo: Photo) -> dict[str, bool]:
     eyes_visible = photo.glasses != "sun"
     long_hair = p.hair_end_y > 20
     hair_visible = not p.bald and (not hat or long_hair)
-    coloured = hair_visible and p.gray <= 0.5
+    coloured = hair_visible and p.gray <= 0.25
     young = p.age < 0.55
     nose = p.nose_width + 3 * (p.nose_size - 1)
     cheekbones = p.cheekbones + 0.7 * max(0.0, photo.smile)
@@ -69,7 +69,7 @@ def _attributes(p: Person, photo: Photo) -> dict[str, bool]:
         "Black_Hair": coloured and p.hair_shade < 0.20,
         "Blond_Hair": coloured and p.hair_shade > 0.70 and not p.red,
         "Blurry": photo.blurry,
-        "Brown_Hair": coloured and 0.30 < p.hair_shade < 0.60 and not p.red,
+        "Brown_Hair": coloured and 0.32 < p.hair_shade < 0.56 and not p.red,
         "Bushy_Eyebrows": p.brow_thickness > 2.65,
         "Chubby": chubby,
         "Double_Chin": p.fullness > DOUBLE_CHIN,

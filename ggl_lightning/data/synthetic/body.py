@@ -19,10 +19,15 @@ from ggl_lightning.data.synthetic.canvas import (
 )
 from ggl_lightning.data.synthetic.head import EAR_Y
 from ggl_lightning.data.synthetic.scene import FACE, Scene
+from ggl_lightning.data.synthetic.traits import Person
 
 # Neck and shoulders live below this row.
 _TOP = 140
 _BODY: Window = (slice(_TOP, HEIGHT), slice(0, WIDTH))
+# No shoulder reaches above this one.
+_CHEST_TOP = 164
+_CHEST: Window = (slice(_CHEST_TOP, HEIGHT), slice(0, WIDTH))
+_CHEST_IN_BODY = slice((_CHEST_TOP - _TOP) // 2 - 1, None)
 _ROWS = np.arange(_TOP // 2, HEIGHT // 2, dtype=np.float32)[:, None] * 2 + np.float32(0.5)
 _COLUMNS = np.arange(WIDTH // 2, dtype=np.float32)[None, :] * 2 + np.float32(0.5)
 # Fullness of the face above which a roll shows below the chin.
@@ -43,45 +48,67 @@ def draw_body(image: Array, scene: Scene, radius: Array) -> None:
         scene: The photo.
         radius: `head.outline` over the half-resolution frame, for the head's shadow.
     """
-    p, photo = scene.person, scene.photo
-    pose = photo.pose
-    # The trunk turns less than the head.
+    x, y = _trunk_coordinates(scene)
+    near = (radius[_TOP // 2 :] - np.float32(1)) * np.float32(60)
+    light = scene.photo.light
+    shade = ramp(near, 30 + 20 * max(0.0, -float(light[1])), 0)
+    shade *= np.float32(0.55)
+    skin = _draw_neck(image, scene, x, y, near, shade)
+    _draw_clothes(image, scene, x[_CHEST_IN_BODY], y[_CHEST_IN_BODY], shade[_CHEST_IN_BODY], skin)
+
+
+def _trunk_coordinates(scene: Scene) -> tuple[Array, Array]:
+    """Like the head's coordinates, for the trunk, which turns less: two half-resolution arrays."""
+    pose = scene.photo.pose
     x = (_COLUMNS - np.float32(pose.anchor_x - 0.25 * pose.yaw)) * np.float32(1 / pose.scale)
     y = (_ROWS - np.float32(pose.anchor_y)) * np.float32(1 / pose.scale)
-    x = x + np.zeros_like(y)
-    y = y + np.zeros_like(x)
-    ax = np.abs(x)
-    neck = (27.0 if p.male else 22.5) + 6 * p.fullness + 2.5 * (p.jaw_square if p.male else 0)
-    out = ax - np.float32(neck)
-    shoulder = y - np.float32(photo.shoulder_y)
-    slope = np.maximum(out, np.float32(0))
-    slope *= np.float32(photo.shoulder_slope)
-    shoulder -= slope
+    return x + np.zeros_like(y), y + np.zeros_like(x)
+
+
+def _neck_width(person: Person) -> float:
+    width = (27.0 if person.male else 22.5) + 6 * person.fullness
+    return width + 2.5 * (person.jaw_square if person.male else 0)
+
+
+def _draw_neck(image: Array, scene: Scene, x: Array, y: Array, near: Array, shade: Array) -> Array:
+    """Paints the neck; returns the light on its skin over the body's rows. Changes ``shade``."""
+    p, photo = scene.person, scene.photo
+    neck = _neck_width(p)
+    out = np.abs(x) - np.float32(neck)
     # The neck widens smoothly into the shoulders.
     out -= ramp(y, photo.shoulder_y - 16, photo.shoulder_y + 8) * np.float32(7)
-
     nx = np.clip(x * np.float32(0.8 / neck), -0.9, 0.9)
     key = nx * photo.light[0]
     key += np.sqrt(np.float32(1) - nx * nx) * photo.light[2]
     np.maximum(key + np.float32(0.1), np.float32(0), out=key)
     key *= np.float32(1.1 - photo.ambient)
     key += np.float32(0.9 * photo.ambient)
-    near = (radius[_TOP // 2 :] - np.float32(1)) * np.float32(60)
-    shade = ramp(near, 30 + 20 * max(0.0, -float(photo.light[1])), 0)
-    shade *= np.float32(0.55)
     if p.fullness > DOUBLE_CHIN:
         # A roll below the chin catches the light and throws a fold of shadow.
         fold = np.float32(min(1.0, 3 * (p.fullness - DOUBLE_CHIN) + 0.4))
         shade -= bump(near, x, 8, 0, 5, 20) * (np.float32(0.35) * fold)
         shade += bump(near, x, 18, 0, 3.5, 16) * (np.float32(0.30) * fold)
-    skin = key * (np.float32(1) - shade)
+    key *= np.float32(1) - shade
+    out, skin = double(np.stack([out, key]))
+    paint(image, _BODY, inside(out, 1.0), p.skin[:, None, None] * skin)
+    return skin
 
+
+def _draw_clothes(
+    image: Array, scene: Scene, x: Array, y: Array, shade: Array, skin: Array
+) -> None:
+    """Paints chest, clothes, tie and necklace over the neck."""
+    p, photo = scene.person, scene.photo
+    neck = _neck_width(p)
+    shoulder = y - np.float32(photo.shoulder_y)
+    slope = np.maximum(np.abs(x) - np.float32(neck), np.float32(0))
+    slope *= np.float32(photo.shoulder_slope)
+    shoulder -= slope
     neckline = np.hypot(
         x * np.float32(1 / (neck + 6)),
         (y - np.float32(photo.shoulder_y + 2)) * np.float32(1 / (photo.neckline + 3)),
     )
     open_neck = ramp(neckline, 1.08, 0.96)
-
     bx = np.clip(x * np.float32(1 / 110), -0.9, 0.9)
     cloth = bx * photo.light[0]
     cloth += np.sqrt(np.float32(1) - bx * bx) * np.float32(0.75 * photo.light[2] + 0.1)
@@ -91,29 +118,27 @@ def draw_body(image: Array, scene: Scene, radius: Array) -> None:
     cloth *= np.float32(1) - shade * np.float32(0.6)
     cloth *= np.float32(1) + np.sin(x * np.float32(0.11) + y * np.float32(0.06)) * np.float32(0.07)
 
-    layers = double(np.stack([out, shoulder, skin, open_neck, cloth]))
-    out, shoulder, skin, open_neck, cloth = layers
-    paint(image, _BODY, inside(out, 1.0), p.skin[:, None, None] * skin)
+    # One row more above, so that doubling sees the same neighbours as in the whole frame.
+    layers = double(np.stack([shoulder, open_neck, cloth, x, y]))[:, 2:]
+    shoulder, open_neck, cloth, x, y = layers
     torso = inside(-shoulder, 1.2)
-    paint(image, _BODY, torso * open_neck, p.skin[:, None, None] * skin)
+    chest = p.skin[:, None, None] * skin[_CHEST_TOP - _TOP :]
+    paint(image, _CHEST, torso * open_neck, chest)
     clothes = torso * (np.float32(1) - open_neck)
-    paint(image, _BODY, clothes, photo.clothes[:, None, None] * cloth)
+    paint(image, _CHEST, clothes, photo.clothes[:, None, None] * cloth)
+    ax, down = np.abs(x), y - np.float32(photo.shoulder_y)
     if photo.necktie:
-        full_x, full_y = double(np.stack([x, y]))
-        full_ax = np.abs(full_x)
-        down = full_y - np.float32(photo.shoulder_y)
-        collar = inside(full_ax - np.float32(neck + 4) + down * np.float32(1.0), 1.0) * torso
-        paint(image, _BODY, collar, photo.shirt[:, None, None] * cloth)
-        tie = inside(full_ax - np.float32(5.5) - down * np.float32(0.08), 1.0)
+        collar = inside(ax - np.float32(neck + 4) + down * np.float32(1.0), 1.0) * torso
+        paint(image, _CHEST, collar, photo.shirt[:, None, None] * cloth)
+        tie = inside(ax - np.float32(5.5) - down * np.float32(0.08), 1.0)
         tie *= ramp(down, -2, 2)
-        paint(image, _BODY, tie, photo.tie_colour[:, None, None] * cloth)
+        paint(image, _CHEST, tie, photo.tie_colour[:, None, None] * cloth)
     if photo.necklace:
-        full_x, full_y = double(np.stack([x, y]))
-        line = full_y - np.float32(photo.shoulder_y + 4)
-        line += full_x * full_x * np.float32(0.016)
+        line = y - np.float32(photo.shoulder_y + 4)
+        line += x * x * np.float32(0.016)
         chain = inside(np.abs(line) - np.float32(0.6), 1.0)
-        chain *= inside(np.abs(full_x) - np.float32(neck + 2), 1.0)
-        paint(image, _BODY, chain, _GOLD)
+        chain *= inside(ax - np.float32(neck + 2), 1.0)
+        paint(image, _CHEST, chain, _GOLD)
 
 
 def draw_ears(image: Array, scene: Scene) -> None:

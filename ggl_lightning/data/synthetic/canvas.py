@@ -8,11 +8,13 @@ hundreds of images a second possible.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+# float32 throughout; numpy's stubs widen differences of float32 arrays to float64.
+Array: TypeAlias = NDArray[Any]
 Window = tuple[slice, slice]
 
 WIDTH, HEIGHT = 178, 218
@@ -27,8 +29,7 @@ def ramp(values: Array, start: float, stop: float) -> Array:
     """Smoothstep: 0 at ``start``, 1 at ``stop`` (``start > stop`` falls instead of rising)."""
     t = values - np.float32(start)
     t *= np.float32(1.0 / (stop - start))
-    np.maximum(t, np.float32(0), out=t)
-    np.minimum(t, np.float32(1), out=t)
+    np.clip(t, 0, 1, out=t)
     s = t * np.float32(-2)
     s += np.float32(3)
     s *= t

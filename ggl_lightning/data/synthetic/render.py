@@ -88,10 +88,9 @@ def _draw_face(image: Array, scene: Scene, radius: Array, hair: Hair) -> None:
 def _develop(image: Array, photo: Photo) -> NDArray[np.uint8]:
     """Exposure, white balance, gamma 2 and rounding to 8 bits."""
     image *= (np.float32(255 * 255 * photo.exposure) * photo.balance)[:, None, None]
-    np.maximum(image, np.float32(0), out=image)
+    np.clip(image, 0, 255 * 255, out=image)
     np.sqrt(image, out=image)
-    image += np.float32(0.5)
-    np.minimum(image, np.float32(255), out=image)
+    image += np.float32(0.5)  # the cast below truncates
     pixels = np.empty((HEIGHT, WIDTH, 3), dtype=np.uint8)
     for channel in range(3):
         pixels[..., channel] = image[channel]
