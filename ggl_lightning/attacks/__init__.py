@@ -1,5 +1,5 @@
 """Attacks: label inference, objective, searches, and the loop that runs them."""
 
-from ggl_lightning.attacks.attack import GenerativeGradientLeakage, Reconstruction
+from ggl_lightning.attacks.attack import GenerativeGradientLeakage, Received, Reconstruction
 
-__all__ = ["GenerativeGradientLeakage", "Reconstruction"]
+__all__ = ["GenerativeGradientLeakage", "Received", "Reconstruction"]

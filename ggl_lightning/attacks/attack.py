@@ -1,4 +1,4 @@
-"""Generative gradient leakage: a received update in, a reconstruction out."""
+"""Generative gradient leakage: a received update in, reconstructions out."""
 
 from __future__ import annotations
 
@@ -8,14 +8,37 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.attacks.distances import UpdateDistances
-from ggl_lightning.attacks.label_inference import InferredLabel, infer_label
+from ggl_lightning.attacks.distances import Distance, UpdateDistances
+from ggl_lightning.attacks.label_inference import InferredLabels, infer_labels
+from ggl_lightning.attacks.layer_weights import layer_weights
 from ggl_lightning.attacks.objective import Objective
+from ggl_lightning.attacks.regularizers import Regularizer
 from ggl_lightning.attacks.search_loop import Notify, SearchLoop
-from ggl_lightning.attacks.searches import Search
-from ggl_lightning.clients import Update, find_classifier_layer
+from ggl_lightning.attacks.searches import RefinedSearch, Search
+from ggl_lightning.clients import ClassifierLayer, Update, UpdateRule
+from ggl_lightning.defenses import Adaptation, Defense
 from ggl_lightning.errors import check_non_negative, check_positive
 from ggl_lightning.priors.base import Prior
+
+
+@dataclass(frozen=True)
+class Received:
+    """What the server holds: everything an attack may use.
+
+    Attributes:
+        update: The update as it was received.
+        count: Number ``N`` of private images behind it.
+        rule: How a client's images become an update.
+        defense: Which defense the client used; an adaptive attack estimates its parameters, any
+            other ignores it.
+        labels: The private labels ``(N,)``, for attacks that are told them; None hides them.
+    """
+
+    update: Update
+    count: int
+    rule: UpdateRule
+    defense: Defense
+    labels: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -23,10 +46,13 @@ class Reconstruction:
     """What an attack recovered from one update.
 
     Attributes:
-        image: ``(3, H, W)`` in ``[-1, 1]``, on the CPU.
-        latent: The latent the prior turns into ``image``, ``latent_shape``, on the CPU.
-        loss: Its objective: the lowest among the trials.
-        inferred_label: The label read off the update.
+        images: ``(N, 3, H, W)`` in ``[-1, 1]``, on the CPU; their order means nothing.
+        latents: The latents the prior turns into ``images``, ``(N, *latent_shape)``, on the CPU.
+        labels: The label assumed for each image, ``(N,)``.
+        inferred: The labels read off the update.
+        estimate: The defense's parameters as an adaptive attack estimated them; None if the attack
+            is not adaptive or there is nothing to estimate.
+        loss: The objective of the answer: the lowest among the trials.
         trial: Which trial won, from 0.
         trial_losses: Final objective of every trial.
         rounds: Rounds run, over all trials.
@@ -34,10 +60,12 @@ class Reconstruction:
         stop_reasons: Why trials ended early, if any did.
     """
 
-    image: Tensor
-    latent: Tensor
+    images: Tensor
+    latents: Tensor
+    labels: Tensor
+    inferred: InferredLabels
+    estimate: dict[str, float] | None
     loss: float
-    inferred_label: InferredLabel
     trial: int
     trial_losses: list[float]
     rounds: int
@@ -46,19 +74,28 @@ class Reconstruction:
 
 
 class GenerativeGradientLeakage:
-    """Searches a prior's latent space for the image that explains an update (Li et al. 2022).
+    """Searches a prior's latent space for the images that explain an update (Li et al. 2022).
 
     Its public attributes are its parameters: they identify it in results.
 
     Args:
         search: What proposes the candidates.
-        budget: Rounds per trial; a round evaluates ``search.population`` candidates.
+        budget: What each trial may spend: rounds, or what the search says.
         n_trials: Independent trials; the one with the lowest objective wins.
-        kl_weight: Weight of the latent regulariser.
+        adaptive: Whether the attacker knows which defense was used and applies its estimate of it
+            to every candidate's update.
+        known_label: Whether the attacker is told the private labels instead of inferring them.
+        distance: What is measured between two tensors of two updates.
+        use_weight: Weights of the parameter tensors: false for none, true for the published ones
+            of a ResNet-18, or a list.
+        regularizer: What keeps latents likely.
+        kl_weight: Its weight.
         squash: Whether latents pass through ``tanh`` (then they are not regularised).
+        refine_steps: Adam steps from the search's recommendation, after its budget is spent.
+        refine_lr: Their learning rate.
 
     Raises:
-        UserError: If ``budget`` or ``n_trials`` is not positive, or ``kl_weight`` is negative.
+        UserError: If a number is out of range.
     """
 
     def __init__(
@@ -66,22 +103,39 @@ class GenerativeGradientLeakage:
         search: Search,
         budget: int = 500,
         n_trials: int = 1,
+        adaptive: bool = False,
+        known_label: bool = False,
+        distance: Distance = Distance.l2,
+        use_weight: bool | list[float] = False,
+        regularizer: Regularizer = Regularizer.kl,
         kl_weight: float = 0.1,
         squash: bool = False,
+        refine_steps: int = 0,
+        refine_lr: float = 0.01,
     ) -> None:
         check_positive("budget", budget)
         check_positive("n_trials", n_trials)
         check_non_negative("kl_weight", kl_weight)
+        check_non_negative("refine_steps", refine_steps)
+        check_positive("refine_lr", refine_lr)
         self.search = search
         self.budget = budget
         self.n_trials = n_trials
+        self.adaptive = adaptive
+        self.known_label = known_label
+        self.distance = distance
+        self.use_weight = use_weight
+        self.regularizer = regularizer
         self.kl_weight = kl_weight
         self.squash = squash
+        self.refine_steps = refine_steps
+        self.refine_lr = refine_lr
 
     def run(
         self,
-        received: Update,
+        received: Received,
         model: nn.Module,
+        classifier: ClassifierLayer,
         prior: Prior,
         seed: int,
         notify: Notify = lambda _hook, _loop: None,
@@ -89,34 +143,36 @@ class GenerativeGradientLeakage:
         """Attacks one update.
 
         Args:
-            received: The update as the server received it.
+            received: What the server holds.
             model: The client model, in eval mode, on the prior's device.
+            classifier: Its last layer.
             prior: The prior, in eval mode.
             seed: Trial ``k`` is seeded from ``(seed, k)``.
             notify: Passed on to `SearchLoop`.
 
         Raises:
-            UserError: If the update does not fit the model or the model has no linear last layer.
+            UserError: If the update or the layer weights do not fit the model.
             NonFiniteLossError: If the objective becomes NaN or infinite.
         """
-        blank = torch.zeros(1, 3, prior.image_size, prior.image_size, device=prior.device)
-        inferred = infer_label(received, find_classifier_layer(model, blank))
-        objective = Objective(
-            prior, UpdateDistances(model, received), inferred.label, self.kl_weight, self.squash
-        )
-        trials = [
-            self._run_trial(objective, prior, trial, seed, notify) for trial in range(self.n_trials)
-        ]
+        inferred = infer_labels(received.update, classifier, received.count)
+        labels = torch.tensor(inferred.labels)
+        if self.known_label and received.labels is not None:
+            labels = received.labels.cpu()
+        adaptation = received.defense.adapt(received.update, classifier) if self.adaptive else None
+        objective = self._objective(received, model, prior, labels, adaptation)
+        trials = [self._run_trial(objective, trial, seed, notify) for trial in range(self.n_trials)]
         best = min(trials, key=lambda loop: loop.best_loss)
         assert best.best_latent is not None  # a finished loop has evaluated at least one candidate
         with torch.no_grad():
             searched = best.best_latent.unsqueeze(0)
-            image, latent = objective.images(searched)[0], objective.generator_latents(searched)[0]
+            images, latents = objective.images(searched), objective.generator_latents(searched)
         return Reconstruction(
-            image=image.cpu(),
-            latent=latent.cpu(),
+            images=images[0].cpu(),
+            latents=latents[0].cpu(),
+            labels=labels,
+            inferred=inferred,
+            estimate=None if adaptation is None else adaptation.estimate,
             loss=best.best_loss,
-            inferred_label=inferred,
             trial=best.trial,
             trial_losses=[loop.best_loss for loop in trials],
             rounds=sum(loop.round for loop in trials),
@@ -124,11 +180,30 @@ class GenerativeGradientLeakage:
             stop_reasons=[loop.stop_reason for loop in trials if loop.stop_reason is not None],
         )
 
-    def _run_trial(
-        self, objective: Objective, prior: Prior, trial: int, seed: int, notify: Notify
-    ) -> SearchLoop:
+    def _objective(
+        self,
+        received: Received,
+        model: nn.Module,
+        prior: Prior,
+        labels: Tensor,
+        adaptation: Adaptation | None,
+    ) -> Objective:
+        return Objective(
+            prior,
+            UpdateDistances(model, received.update, received.rule, adaptation, self.distance),
+            labels,
+            weights=layer_weights(self.use_weight, len(received.update)),
+            regularizer=self.regularizer,
+            regularizer_weight=self.kl_weight,
+            squash=self.squash,
+        )
+
+    def _run_trial(self, objective: Objective, trial: int, seed: int, notify: Notify) -> SearchLoop:
+        search = self.search
+        if self.refine_steps:
+            search = RefinedSearch(search, self.refine_steps, self.refine_lr)
         trial_seed = int(np.random.SeedSequence([seed, trial]).generate_state(1)[0])
-        self.search.start(prior.latent_shape, self.budget, trial_seed)
-        loop = SearchLoop(objective, self.search, self.budget, trial, notify)
+        search.start(objective.latent_shape, self.budget, trial_seed)
+        loop = SearchLoop(objective, search, search.rounds(self.budget), trial, notify)
         loop.run()
         return loop

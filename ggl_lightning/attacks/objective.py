@@ -1,26 +1,30 @@
-"""The objective of the search: which latent explains the received update."""
+"""The objective of the search: which latents explain the received update."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from ggl_lightning.attacks.distances import UpdateDistances
-from ggl_lightning.attacks.regularizers import kl_regularizer
 from ggl_lightning.priors.base import Prior
 
 
 class Objective:
     """Distance of a candidate's update from the received one, plus a latent regulariser.
 
-    ``(1/L) sum_l ||g_l(G(z)) - y_l||^2`` over the ``L`` parameter tensors (Li et al. 2022, eq. 4),
-    plus ``kl_weight`` times the regulariser unless the latents are squashed.
+    ``(1/L) sum_l w_l d(g_l(G(z)), y_l)`` over the ``L`` parameter tensors (Li et al. 2022, eq. 4),
+    plus ``regularizer_weight`` times the regulariser unless the latents are squashed. A candidate
+    is one latent per private image, ``(N, *latent_shape)``; the regulariser is averaged over them.
 
     Args:
         prior: The generator ``G``.
-        distances: The distances to the received update.
-        label: The label to assume for the private image.
-        kl_weight: Weight of `kl_regularizer`.
+        distances: The distances ``d`` to the received update.
+        labels: The labels to assume for the ``N`` private images.
+        weights: Weights ``w_l`` of the parameter tensors, ``(L,)``; all 1 if None.
+        regularizer: Maps latents ``(M, *latent_shape)`` to penalties ``(M,)``.
+        regularizer_weight: Its weight.
         squash: Whether ``tanh`` is applied to a latent before it enters the generator. Squashed
             latents are bounded, and are not regularised.
     """
@@ -29,15 +33,24 @@ class Objective:
         self,
         prior: Prior,
         distances: UpdateDistances,
-        label: int,
-        kl_weight: float = 0.1,
+        labels: Tensor,
+        weights: Tensor | None = None,
+        regularizer: Callable[[Tensor], Tensor] | None = None,
+        regularizer_weight: float = 0.0,
         squash: bool = False,
     ) -> None:
         self._prior = prior
         self._distances = distances
-        self._label = label
-        self._kl_weight = kl_weight
+        self._labels = labels.to(prior.device)
+        self._weights = None if weights is None else weights.to(prior.device)
+        self._regularizer = regularizer
+        self._regularizer_weight = regularizer_weight
         self._squash = squash
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one candidate: ``(N, *prior.latent_shape)``."""
+        return (len(self._labels), *self._prior.latent_shape)
 
     def generator_latents(self, latents: Tensor) -> Tensor:
         """The latents as the generator gets them: squashed if so configured, on its device."""
@@ -48,28 +61,32 @@ class Objective:
         """Generates the candidates' images.
 
         Args:
-            latents: Searched latents ``(C, *latent_shape)``.
+            latents: Searched latents ``(C, N, *latent_shape)``.
 
         Returns:
-            Images ``(C, 3, H, W)`` in ``[-1, 1]``.
+            Images ``(C, N, 3, H, W)`` in ``[-1, 1]``, differentiable.
         """
-        return self._prior(self.generator_latents(latents), self._labels(len(latents)))
+        every_latent = self.generator_latents(latents).flatten(0, 1)
+        images = self._prior(every_latent, self._labels.repeat(len(latents)))
+        return images.unflatten(0, latents.shape[:2])
 
-    @torch.no_grad()
     def __call__(self, latents: Tensor) -> Tensor:
         """Evaluates a population.
 
         Args:
-            latents: Searched latents ``(C, *latent_shape)``.
+            latents: Searched latents ``(C, N, *latent_shape)``.
 
         Returns:
-            Losses ``(C,)``, on the prior's device.
+            Losses ``(C,)`` on the prior's device; differentiable with respect to the latents if
+            they require gradients.
         """
-        images = self.images(latents)
-        losses = self._distances(images, self._labels(len(images))).mean(dim=1)
-        if not self._squash:
-            losses = losses + self._kl_weight * kl_regularizer(latents.to(losses.device))
-        return losses
-
-    def _labels(self, count: int) -> Tensor:
-        return torch.full((count,), self._label, device=self._prior.device)
+        with torch.set_grad_enabled(latents.requires_grad):
+            distances = self._distances(self.images(latents), self._labels)
+            if self._weights is not None:
+                distances = distances * self._weights
+            losses = distances.mean(dim=1)
+            if self._regularizer is not None and not self._squash:
+                penalties = self._regularizer(latents.to(losses.device).flatten(0, 1))
+                penalty = penalties.unflatten(0, latents.shape[:2]).mean(dim=1)
+                losses = losses + self._regularizer_weight * penalty
+            return losses

@@ -24,7 +24,7 @@ class SearchLoop:
     Args:
         objective: Evaluates a population of latents.
         search: A started search.
-        rounds: Rounds to run.
+        rounds: Rounds to run, at most.
         trial: Number of this trial within its attack, from 0.
         notify: Called as ``notify(hook, loop)`` with ``hook`` one of ``on_search_start``,
             ``on_round_start``, ``on_round_end``, ``on_search_end``.
@@ -83,25 +83,26 @@ class SearchLoop:
         self._notify("on_search_start", self)
         while self.round < self.rounds and self.stop_reason is None:
             self._notify("on_round_start", self)
-            latents = self.search.ask()
-            self.losses = self._evaluate(latents)
-            self.search.tell(self.losses)
+            losses = self._evaluate(self.search.ask())
+            self.search.tell(losses)
+            self.losses = losses.detach().cpu()
             self.round += 1
             self._notify("on_round_end", self)
         self._evaluate(self.search.recommend().unsqueeze(0))
         self._notify("on_search_end", self)
 
     def _evaluate(self, latents: Tensor) -> Tensor:
-        losses = self.objective(latents).cpu()
-        if not losses.isfinite().all():
-            bad = int((~losses.isfinite()).sum())
+        losses = self.objective(latents)
+        values = losses.detach().cpu()
+        if not values.isfinite().all():
+            bad = int((~values.isfinite()).sum())
             raise NonFiniteLossError(
-                f"{bad} of {len(losses)} candidates of round {self.round} have a NaN or infinite "
+                f"{bad} of {len(values)} candidates of round {self.round} have a NaN or infinite "
                 "loss. Check the client model's weights and the received update for such values."
             )
-        self.evaluations += len(losses)
-        best = int(losses.argmin())
-        if losses[best].item() < self.best_loss:
-            self.best_loss = losses[best].item()
-            self.best_latent = latents[best].clone()
+        self.evaluations += len(values)
+        best = int(values.argmin())
+        if values[best].item() < self.best_loss:
+            self.best_loss = values[best].item()
+            self.best_latent = latents[best].detach().cpu().clone()
         return losses

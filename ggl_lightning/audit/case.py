@@ -1,4 +1,4 @@
-"""One cell of an audit: private image x defense x attack x seed."""
+"""One cell of an audit: private images x defense x attack x seed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Case:
     """Everything that sets one case apart from the others of its audit.
 
     Attributes:
-        image_index: Index of the private image in its split.
-        image: The private image, ``(3, H, W)`` in ``[-1, 1]``.
-        label: Its label.
+        indices: Indices of the client's ``N`` private images in their split.
+        images: The private images, ``(N, 3, H, W)`` in ``[-1, 1]``.
+        labels: Their labels, ``(N,)``.
         defense_name: What the user calls the defense.
         defense: The defense.
         attack_name: What the user calls the attack.
@@ -29,9 +29,9 @@ class Case:
         seed: Seeds the defense's noise and the search.
     """
 
-    image_index: int
-    image: Tensor
-    label: int
+    indices: tuple[int, ...]
+    images: Tensor
+    labels: Tensor
     defense_name: str
     defense: Defense
     attack_name: str
@@ -46,7 +46,10 @@ class Case:
     @property
     def name(self) -> str:
         """A readable name, unique in its audit and safe as a folder's name."""
-        return f"image{self.image_index:06d}_{self.defense_name}_{self.attack_name}_seed{self.seed}"
+        images = f"image{self.indices[0]:06d}"
+        if len(self.indices) > 1:
+            images += f"x{len(self.indices)}"
+        return f"{images}_{self.defense_name}_{self.attack_name}_seed{self.seed}"
 
 
 def group_name(defense_name: str, attack_name: str) -> str:

@@ -14,7 +14,7 @@ from ggl_lightning.attacks import GenerativeGradientLeakage
 from ggl_lightning.audit.case import Case, check_name
 from ggl_lightning.data.base import ImageDataModule
 from ggl_lightning.defenses import Defense
-from ggl_lightning.errors import UserError
+from ggl_lightning.errors import UserError, check_positive
 
 
 class CaseDataset(Dataset[Case]):
@@ -31,20 +31,22 @@ class CaseDataset(Dataset[Case]):
         defenses: dict[str, Defense],
         attacks: dict[str, GenerativeGradientLeakage],
         seeds: Sequence[int],
+        client_batch: int = 1,
     ) -> None:
         self._images = images
-        self._grid = list(product(seeds, idx, defenses.items(), attacks.items()))
+        batches = [tuple(idx[i : i + client_batch]) for i in range(0, len(idx), client_batch)]
+        self._grid = list(product(seeds, batches, defenses.items(), attacks.items()))
 
     def __len__(self) -> int:
         return len(self._grid)
 
     def __getitem__(self, position: int) -> Case:
-        seed, index, (defense_name, defense), (attack_name, attack) = self._grid[position]
-        image, label = self._images[index]
+        seed, indices, (defense_name, defense), (attack_name, attack) = self._grid[position]
+        images, labels = zip(*(self._images[index] for index in indices), strict=True)
         return Case(
-            image_index=index,
-            image=image,
-            label=int(label),
+            indices=indices,
+            images=torch.stack(images),
+            labels=torch.tensor([int(label) for label in labels]),
             defense_name=defense_name,
             defense=defense,
             attack_name=attack_name,
@@ -63,6 +65,7 @@ class AuditDataModule(pl.LightningDataModule):
         idx: Indices of the private images within the split; one index or a list.
         seeds: Seeds of the cases.
         split: Split the private images are taken from.
+        client_batch: Private images per client; ``idx`` is cut into batches of this size, in order.
 
     Raises:
         UserError: If a list is empty or has duplicates, a seed is negative, or a name is not safe
@@ -77,6 +80,7 @@ class AuditDataModule(pl.LightningDataModule):
         idx: int | list[int] = 0,
         seeds: int | list[int] = 0,
         split: str = "test",
+        client_batch: int = 1,
     ) -> None:
         super().__init__()
         self.images = images
@@ -85,9 +89,16 @@ class AuditDataModule(pl.LightningDataModule):
         self.idx = [idx] if isinstance(idx, int) else idx
         self.seeds = [seeds] if isinstance(seeds, int) else seeds
         self.split = split
+        self.client_batch = client_batch
+        check_positive("client_batch", client_batch)
         for what, values in (("idx", self.idx), ("seeds", self.seeds)):
             if not values or len(set(values)) < len(values):
                 raise UserError(f"{what} is {values}: it must list at least one value, each once.")
+        if len(self.idx) % client_batch:
+            raise UserError(
+                f"client_batch is {client_batch}, which does not divide the {len(self.idx)} "
+                "private images of idx: every client needs a whole batch."
+            )
         if min(self.seeds) < 0:
             raise UserError(f"seeds is {self.seeds}: a seed must not be negative.")
         for what, names in (("defense", defenses), ("attack", attacks)):
@@ -111,7 +122,9 @@ class AuditDataModule(pl.LightningDataModule):
                 f"idx {', '.join(map(str, outside))} is out of range: the {self.split} split has "
                 f"{count} images, numbered 0 to {count - 1}."
             )
-        self.cases = CaseDataset(images, self.idx, self.defenses, self.attacks, self.seeds)
+        self.cases = CaseDataset(
+            images, self.idx, self.defenses, self.attacks, self.seeds, self.client_batch
+        )
 
     def test_dataloader(self) -> DataLoader:
         """This process's share of the cases: every world-size-th one, without padding."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from enum import Enum
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ggl_lightning.audit.case import Case
+from ggl_lightning.clients import UpdateRule
 
 
 def describe(component: object) -> Any:
@@ -17,6 +19,8 @@ def describe(component: object) -> Any:
 
     These classes keep their parameters, and nothing else, in public attributes.
     """
+    if isinstance(component, Enum):
+        return component.value
     if component is None or isinstance(component, bool | int | float | str):
         return component
     if isinstance(component, list | tuple):
@@ -48,11 +52,12 @@ def module_hash(module: nn.Module) -> str:
     ).hexdigest()
 
 
-def case_key(case: Case, client_hash: str, prior_hash: str) -> str:
+def case_key(case: Case, rule: UpdateRule, client_hash: str, prior_hash: str) -> str:
     """The key of a case's result: the same if and only if the case would be run the same way.
 
     Args:
         case: The case.
+        rule: How the client's images become an update.
         client_hash: `module_hash` of the client model.
         prior_hash: `module_hash` of the prior.
 
@@ -60,8 +65,8 @@ def case_key(case: Case, client_hash: str, prior_hash: str) -> str:
         32 hexadecimal digits.
     """
     determinants = {
-        "image": hash_tensors({"image": case.image}),
-        "label": case.label,
+        "private": hash_tensors({"images": case.images, "labels": case.labels}),
+        "update_rule": describe(rule),
         "defense": describe(case.defense),
         "attack": describe(case.attack),
         "seed": case.seed,

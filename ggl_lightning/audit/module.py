@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from ggl_lightning.attacks import Reconstruction
+from ggl_lightning.attacks import Received, Reconstruction
 from ggl_lightning.attacks.callbacks import SearchHost
 from ggl_lightning.audit.case import Case, group_name
 from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.fingerprint import case_key, describe, module_hash
+from ggl_lightning.audit.matching import match_to_originals
 from ggl_lightning.audit.run_folder import CaseResult, RunFolder
-from ggl_lightning.clients import Update, client_update, find_classifier_layer
+from ggl_lightning.clients import GradientUpdate, Update, UpdateRule, find_classifier_layer
 from ggl_lightning.defenses import ClientSide
 from ggl_lightning.errors import UserError, check_positive
 from ggl_lightning.metrics import mean_psnr, reconstruction_metrics
@@ -37,13 +39,15 @@ class AuditModule(SearchHost):
         out_dir: Folder of all runs.
         exp_name: This run's folder within it.
         client_seed: Seeds the client model's initialisation.
+        update_rule: How a client's images become an update; their gradient if None.
         random_samples: How many random samples of the prior are compared with each private image:
             ``psnr_random_mean`` is what an attacker scores who ignores the update.
 
     Raises:
         UserError: If ``exp_name`` is not safe as a folder's name or ``random_samples`` is not
             positive; at the start of the test, if the Trainer is in inference mode, the images do
-            not have the prior's size, or the run folder is not writable or holds other results.
+            not have the prior's size, the client model does not end in a linear layer, or the run
+            folder is not writable or holds other results.
     """
 
     def __init__(
@@ -53,13 +57,15 @@ class AuditModule(SearchHost):
         out_dir: str = "runs",
         exp_name: str = "audit",
         client_seed: int = 0,
+        update_rule: UpdateRule | None = None,
         random_samples: int = 100,
     ) -> None:
         super().__init__()
         check_positive("random_samples", random_samples)
         with seeded(client_seed):
-            self.client_model = client_model().eval()
+            self.client_model = client_model().eval().requires_grad_()
         self.prior = prior.eval()
+        self.update_rule = GradientUpdate() if update_rule is None else update_rule
         self.run_folder = RunFolder.of(out_dir, exp_name)
         self.random_samples = random_samples
         self._metrics: dict[str, MetricCollection] = {}
@@ -72,19 +78,18 @@ class AuditModule(SearchHost):
                 "set trainer.inference_mode to false."
             )
         cases = [self._grid.cases[position] for position in range(len(self._grid.cases))]
-        image = cases[0].image
+        images = cases[0].images
         expected = (3, self.prior.image_size, self.prior.image_size)
-        if tuple(image.shape) != expected:
+        if tuple(images.shape[1:]) != expected:
             raise UserError(
-                f"The private images have shape {tuple(image.shape)} but the prior generates "
+                f"The private images have shape {tuple(images.shape[1:])} but the prior generates "
                 f"{expected}: set image_size of the images to {self.prior.image_size}, or choose "
                 "another prior."
             )
+        self._classifier = find_classifier_layer(self.client_model, images.to(self.device))
         self._client_hash = module_hash(self.client_model)
         self._prior_hash = module_hash(self.prior)
-        self._keys = {
-            case.name: self._key(case) for case in map(cases.__getitem__, range(len(cases)))
-        }
+        self._keys = {case.name: self._key(case) for case in cases}
         if self.trainer.is_global_zero:
             self.run_folder.open(self._keys)
         self.trainer.strategy.barrier("audit_run_folder")
@@ -103,30 +108,36 @@ class AuditModule(SearchHost):
     def test_step(self, case: Case, batch_idx: int) -> None:
         """Runs one case, or reads its result if it is already in the run folder."""
         self.case_name = case.name
-        self.private_image = case.image
-        image = case.image.to(self.device)
+        self.private_images = case.images
+        originals = case.images.to(self.device)
         finished = self.run_folder.load(case.name)
         if finished is not None:
-            latent = torch.from_numpy(self.run_folder.load_latent(case.name)).to(self.device)
-            label = torch.tensor([finished["inferred_label"]], device=self.device)
+            latents = torch.from_numpy(self.run_folder.load_latents(case.name)).to(self.device)
+            labels = torch.tensor(finished["assumed_labels"], device=self.device)
             with torch.no_grad():
-                self._score(case, image, self.prior(latent.unsqueeze(0), label)[0])
+                self._score(case, originals, self.prior(latents, labels))
             return
         started = time.perf_counter()
         # Some optimisers draw from the global generators: seed them per case and put them back.
         with seeded(case.seed), torch.enable_grad():
-            received = self._received_update(case, image)
-            reconstruction = case.attack.run(
-                received, self.client_model, self.prior, case.seed, self.notify
+            found = case.attack.run(
+                self._received(case, originals),
+                self.client_model,
+                self._classifier,
+                self.prior,
+                case.seed,
+                self.notify,
             )
         seconds = time.perf_counter() - started
-        scores = self._score(case, image, reconstruction.image.to(self.device))
-        scores["psnr_random_mean"] = mean_psnr(self._random_images, image)
+        order = match_to_originals(found.images, case.images)
+        scores = self._score(case, originals, found.images[order].to(self.device))
+        random_psnrs = [mean_psnr(self._random_images, original) for original in originals]
+        scores["psnr_random_mean"] = sum(random_psnrs) / len(random_psnrs)
         self.run_folder.write_case(
-            self._result(case, reconstruction, scores, seconds),
-            case.image,
-            reconstruction.image,
-            reconstruction.latent,
+            self._result(case, found, order, scores, seconds),
+            case.images,
+            found.images[order],
+            found.latents[order],
         )
 
     def on_test_epoch_end(self) -> None:
@@ -142,37 +153,54 @@ class AuditModule(SearchHost):
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def _key(self, case: Case) -> str:
-        return case_key(case, self._client_hash, self._prior_hash)
+        return case_key(case, self.update_rule, self._client_hash, self._prior_hash)
 
-    def _received_update(self, case: Case, image: Tensor) -> Update:
-        images, labels = image.unsqueeze(0), torch.tensor([case.label], device=self.device)
+    def _received(self, case: Case, images: Tensor) -> Received:
+        labels = case.labels.to(self.device)
+        update: Update = self.update_rule(self.client_model, images, labels)
         client = ClientSide(
             model=self.client_model,
             images=images,
             labels=labels,
-            classifier=find_classifier_layer(self.client_model, images),
+            classifier=self._classifier,
             generator=torch.Generator().manual_seed(case.seed),
         )
-        return case.defense(client_update(self.client_model, images, labels), client)
+        return Received(
+            update=case.defense(update, client),
+            count=len(images),
+            rule=self.update_rule,
+            defense=case.defense,
+            labels=labels if case.attack.known_label else None,
+        )
 
-    def _score(self, case: Case, image: Tensor, reconstruction: Tensor) -> dict[str, float]:
-        values = self._metrics[case.group](reconstruction.unsqueeze(0), image.unsqueeze(0))
+    def _score(self, case: Case, originals: Tensor, reconstructions: Tensor) -> dict[str, float]:
+        values = self._metrics[case.group](reconstructions, originals)
         return {name: value.item() for name, value in values.items()}
 
     def _result(
-        self, case: Case, found: Reconstruction, scores: dict[str, float], seconds: float
+        self,
+        case: Case,
+        found: Reconstruction,
+        order: Tensor,
+        scores: dict[str, float],
+        seconds: float,
     ) -> CaseResult:
+        labels = case.labels.tolist()
+        right = (Counter(labels) & Counter(found.inferred.labels)).total()
         return {
             "name": case.name,
             "key": self._keys[case.name],
-            "image_index": case.image_index,
+            "image_index": case.indices[0],
+            "images": len(case.indices),
             "defense": case.defense_name,
             "attack": case.attack_name,
             "seed": case.seed,
-            "label": case.label,
-            "inferred_label": found.inferred_label.label,
-            "label_correct": found.inferred_label.label == case.label,
-            "label_margin": found.inferred_label.margin,
+            "labels": labels,
+            "inferred_labels": found.inferred.labels,
+            "assumed_labels": found.labels[order].tolist(),
+            "label_correct": right == len(labels),
+            "label_accuracy": right / len(labels),
+            "label_margin": found.inferred.margin,
             **scores,
             "loss": found.loss,
             "trial": found.trial,
@@ -180,10 +208,13 @@ class AuditModule(SearchHost):
             "evaluations": found.evaluations,
             "seconds": seconds,
             "stop_reason": "; ".join(found.stop_reasons) or None,
+            "defense_parameters": describe(case.defense),
+            "defense_estimate": found.estimate,
             "details": {
+                "indices": list(case.indices),
                 "trial_losses": found.trial_losses,
-                "defense": describe(case.defense),
                 "attack": describe(case.attack),
+                "update_rule": describe(self.update_rule),
                 "device": str(self.device),
             },
         }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.utils import save_image as save_unit_range_image
+from torchvision.utils import save_image
 
 _TILE = 128  # shown size of one image, in pixels
 _MARGIN = 12
@@ -17,9 +18,13 @@ _BACKGROUND = "white"
 _INK = "black"
 
 
-def save_image(image: Tensor, path: Path) -> None:
-    """Writes an image ``(3, H, W)`` in ``[-1, 1]`` as PNG at its own size."""
-    save_unit_range_image((image * 0.5 + 0.5).clamp(0, 1), path)
+def save_images(images: Tensor, path: Path) -> None:
+    """Writes images ``(N, 3, H, W)`` in ``[-1, 1]`` as one PNG at their own size, in a near-square.
+
+    A single image is written without any border.
+    """
+    columns = math.ceil(math.sqrt(len(images)))
+    save_image((images * 0.5 + 0.5).clamp(0, 1), path, nrow=columns, padding=0)
 
 
 def comparison_sheet(cases: Sequence[tuple[dict[str, Any], Path]], path: Path) -> None:

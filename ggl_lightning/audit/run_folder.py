@@ -25,7 +25,7 @@ import numpy as np
 from torch import Tensor
 
 from ggl_lightning.audit.case import check_name
-from ggl_lightning.audit.pictures import comparison_sheet, save_image
+from ggl_lightning.audit.pictures import comparison_sheet, save_images
 from ggl_lightning.errors import UserError
 
 CaseResult = dict[str, Any]
@@ -92,26 +92,26 @@ class RunFolder:
         """The result of a finished case, or None if it has none that can be read."""
         return _read_result(self._cases / name / "result.json")
 
-    def load_latent(self, name: str) -> np.ndarray:
-        """The latent of a finished case's reconstruction."""
+    def load_latents(self, name: str) -> np.ndarray:
+        """The latents of a finished case's reconstructions, ``(N, *latent_shape)``."""
         return np.load(self._cases / name / "latent.npy", allow_pickle=False)
 
     def write_case(
-        self, result: CaseResult, original: Tensor, reconstruction: Tensor, latent: Tensor
+        self, result: CaseResult, originals: Tensor, reconstructions: Tensor, latents: Tensor
     ) -> None:
         """Writes one finished case, ``result.json`` last.
 
         Args:
             result: The result; ``result["name"]`` names the case.
-            original: Private image ``(3, H, W)`` in ``[-1, 1]``.
-            reconstruction: Likewise.
-            latent: Its latent.
+            originals: Private images ``(N, 3, H, W)`` in ``[-1, 1]``.
+            reconstructions: Likewise, in the originals' order.
+            latents: Their latents ``(N, *latent_shape)``.
         """
         folder = self._cases / result["name"]
         folder.mkdir(parents=True, exist_ok=True)
-        save_image(original, folder / "original.png")
-        save_image(reconstruction, folder / "reconstruction.png")
-        np.save(folder / "latent.npy", latent.numpy(), allow_pickle=False)
+        save_images(originals, folder / "original.png")
+        save_images(reconstructions, folder / "reconstruction.png")
+        np.save(folder / "latent.npy", latents.numpy(), allow_pickle=False)
         write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")
 
     def write_tables(self, names: Iterable[str]) -> list[CaseResult]:

@@ -1,7 +1,33 @@
-"""Client models and the update they send."""
+"""Client models, their training and the update they send."""
 
 from ggl_lightning.clients.classifier_layer import ClassifierLayer, find_classifier_layer
+from ggl_lightning.clients.convnet import ConvNet
+from ggl_lightning.clients.lenet import LeNet
+from ggl_lightning.clients.mlp import MLP
 from ggl_lightning.clients.resnet import ResNet18
-from ggl_lightning.clients.update import Update, client_update
+from ggl_lightning.clients.torchvision_model import TorchvisionClassifier
+from ggl_lightning.clients.trained import ClientMetadata, load_trained_client
+from ggl_lightning.clients.update import (
+    GradientUpdate,
+    LocalSGDUpdate,
+    Update,
+    UpdateRule,
+    client_update,
+)
 
-__all__ = ["ClassifierLayer", "ResNet18", "Update", "client_update", "find_classifier_layer"]
+__all__ = [
+    "MLP",
+    "ClassifierLayer",
+    "ClientMetadata",
+    "ConvNet",
+    "GradientUpdate",
+    "LeNet",
+    "LocalSGDUpdate",
+    "ResNet18",
+    "TorchvisionClassifier",
+    "Update",
+    "UpdateRule",
+    "client_update",
+    "find_classifier_layer",
+    "load_trained_client",
+]

@@ -40,7 +40,7 @@ def test_cma_finds_the_minimum():
 
 def test_a_round_is_one_population_of_cma():
     search = NevergradSearch("CMA", population=50)
-    search.start((128,), rounds=3, seed=0)
+    search.start((128,), budget=3, seed=0)
     for generation in range(3):
         assert search._optimizer.es.countiter == generation
         latents = search.ask()
@@ -51,7 +51,7 @@ def test_a_round_is_one_population_of_cma():
 
 def test_search_starts_at_zero():
     search = NevergradSearch("CMA", population=4000)
-    search.start((3,), rounds=1, seed=0)
+    search.start((3,), budget=1, seed=0)
     assert search.ask().mean(0).abs().max() < 0.1
 
 

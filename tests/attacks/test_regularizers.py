@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ggl_lightning.attacks.regularizers import kl_regularizer
+from ggl_lightning.attacks.regularizers import Regularizer, gaussian_regularizer, kl_regularizer
 
 
 @given(mean=st.floats(-3, 3), std=st.floats(0.01, 3))
@@ -28,3 +28,17 @@ def test_kl_is_smallest_for_standardised_latents():
 
 def test_kl_of_the_zero_latent_is_finite():
     assert kl_regularizer(torch.zeros(1, 128)).isfinite().all()
+
+
+def test_gaussian_regularizer_is_the_log_density_up_to_a_constant():
+    latents = torch.randn(4, 3, 5, dtype=torch.float64)
+    normal = torch.distributions.Normal(torch.tensor(0.0).double(), torch.tensor(1.0).double())
+    negative_log = -normal.log_prob(latents).flatten(1).mean(1)
+    constant = 0.5 * math.log(2 * math.pi)
+    torch.testing.assert_close(gaussian_regularizer(latents) + constant, negative_log)
+
+
+def test_choice_by_name():
+    latents = torch.randn(3, 7)
+    assert torch.equal(Regularizer("kl")(latents), kl_regularizer(latents))
+    assert torch.equal(Regularizer("gaussian")(latents), gaussian_regularizer(latents))

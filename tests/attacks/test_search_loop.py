@@ -20,7 +20,7 @@ class ScriptedSearch(Search):
         self.recommendation = torch.tensor([recommendation])
         self.told = []
 
-    def start(self, latent_shape, rounds, seed):
+    def start(self, latent_shape, budget, seed):
         pass
 
     def ask(self):

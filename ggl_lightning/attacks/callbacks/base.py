@@ -33,12 +33,12 @@ class SearchHost(pl.LightningModule):
 
     Attributes:
         case_name: Name of the case under attack; callbacks file what they write under it.
-        private_image: The image the client holds, ``(3, H, W)`` in ``[-1, 1]``, for display
-            beside a reconstruction. Only callbacks see it, never the attack.
+        private_images: The images the client holds, ``(N, 3, H, W)`` in ``[-1, 1]``, for display
+            beside a reconstruction. Only callbacks see them, never the attack.
     """
 
     case_name: str = "search"
-    private_image: Tensor | None = None
+    private_images: Tensor | None = None
 
     def notify(self, hook: str, loop: SearchLoop) -> None:
         """Calls ``hook`` on every `SearchCallback` among the Trainer's callbacks, in order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
 
 from ggl_lightning.attacks.callbacks.base import SearchCallback, SearchHost
 from ggl_lightning.attacks.search_loop import SearchLoop
@@ -15,9 +16,9 @@ class SearchTensorBoard(SearchCallback):
     """Writes each trial's losses, and its best image beside the private one.
 
     Tags are ``<case>/trial<k>/loss_mean``, ``loss_min`` and ``loss_best`` (lowest so far) at every
-    round, and ``<case>/trial<k>/private_and_best``: the private image on the left, the best
-    candidate so far on the right. The step is the number of rounds. Does nothing
-    when the Trainer has no TensorBoard logger.
+    round, and ``<case>/trial<k>/private_and_best``: the private images on the left, the
+    best candidate's so far on the right (those of a batch in no particular order). The step is
+    the number of rounds. Does nothing when the Trainer has no TensorBoard logger.
 
     Args:
         every_n_rounds: Rounds between image snapshots; the last round always has one.
@@ -51,12 +52,18 @@ class SearchTensorBoard(SearchCallback):
             return
         with torch.no_grad():
             best = loop.objective.images(loop.best_latent.unsqueeze(0))[0].cpu()
-        shown = [best] if pl_module.private_image is None else [pl_module.private_image.cpu(), best]
-        picture = (torch.cat(shown, dim=2) * 0.5 + 0.5).clamp(0, 1)
+        private = pl_module.private_images
+        columns = [best] if private is None else [private.cpu(), best]
+        picture = torch.cat([_stack(images) for images in columns], dim=2)
         for logger in loggers:
             logger.experiment.add_image(
                 f"{pl_module.case_name}/trial{loop.trial}/private_and_best", picture, loop.round
             )
+
+
+def _stack(images: Tensor) -> Tensor:
+    """One picture in ``[0, 1]`` with the images ``(N, 3, H, W)`` one below the other."""
+    return (torch.cat(list(images), dim=1) * 0.5 + 0.5).clamp(0, 1)
 
 
 def _tensorboards(trainer: pl.Trainer) -> list[TensorBoardLogger]:

@@ -1,6 +1,12 @@
-"""Searches: what proposes candidates and learns from their losses."""
+"""Searches: what proposes candidates and learns from their losses.
 
+`ggl_lightning.attacks.searches.turbo.TuRBOSearch` is not imported here: BoTorch takes seconds to
+load, which only those who use it should wait for.
+"""
+
+from ggl_lightning.attacks.searches.adam import AdamSearch
 from ggl_lightning.attacks.searches.base import Search
 from ggl_lightning.attacks.searches.nevergrad import NevergradSearch
+from ggl_lightning.attacks.searches.refined import RefinedSearch
 
-__all__ = ["NevergradSearch", "Search"]
+__all__ = ["AdamSearch", "NevergradSearch", "RefinedSearch", "Search"]

@@ -13,30 +13,32 @@ class Search(ABC):
     A search is configured once and started afresh for every trial; `start` forgets all state of
     the one before. Its public attributes are its parameters: they identify it in results.
 
-    Attributes:
-        population: Candidates per round.
+    A search that descends on the objective's gradient asks for latents that require gradients; the
+    losses it is told then carry their graph.
     """
 
-    population: int
+    def rounds(self, budget: int) -> int:
+        """How many rounds a budget is; a budget counts rounds unless a search says otherwise."""
+        return budget
 
     @abstractmethod
-    def start(self, latent_shape: tuple[int, ...], rounds: int, seed: int) -> None:
+    def start(self, latent_shape: tuple[int, ...], budget: int, seed: int) -> None:
         """Begins a new trial.
 
         Args:
-            latent_shape: Shape of one latent.
-            rounds: Rounds this trial will have, at most.
+            latent_shape: Shape of one candidate.
+            budget: What the trial may spend.
             seed: Everything random in the trial follows from it.
         """
 
     @abstractmethod
     def ask(self) -> Tensor:
-        """Proposes a population: float32 latents ``(population, *latent_shape)`` on the CPU."""
+        """Proposes a population: float32 latents ``(C, *latent_shape)`` on the CPU."""
 
     @abstractmethod
     def tell(self, losses: Tensor) -> None:
-        """Learns the losses ``(population,)`` of the latents last asked for, in their order."""
+        """Learns the losses ``(C,)`` of the latents last asked for, in their order."""
 
     @abstractmethod
     def recommend(self) -> Tensor:
-        """The best guess so far: one float32 latent ``latent_shape`` on the CPU."""
+        """The best guess so far: one float32 latent ``latent_shape`` on the CPU, detached."""

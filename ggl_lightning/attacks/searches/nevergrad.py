@@ -47,12 +47,12 @@ class NevergradSearch(Search):
         self.population = population
         self._asked: list[ng.p.Parameter] = []
 
-    def start(self, latent_shape: tuple[int, ...], rounds: int, seed: int) -> None:
+    def start(self, latent_shape: tuple[int, ...], budget: int, seed: int) -> None:
         """See `Search.start`."""
         parametrization = ng.p.Array(init=np.zeros(latent_shape))
         parametrization.random_state = np.random.RandomState(seed)
         self._optimizer = _family(self.method, self.population)(
-            parametrization, budget=rounds * self.population, num_workers=self.population
+            parametrization, budget=budget * self.population, num_workers=self.population
         )
         self._asked = []
 

@@ -1,0 +1,61 @@
+"""Any search, followed by gradient descent from what it found."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ggl_lightning.attacks.searches.adam import AdamSearch
+from ggl_lightning.attacks.searches.base import Search
+from ggl_lightning.errors import check_positive
+
+
+class RefinedSearch(Search):
+    """Runs a search, then descends with Adam from its recommendation.
+
+    Args:
+        search: The search that comes first; the budget is its own.
+        refine_steps: Adam steps that follow.
+        refine_lr: Their learning rate, ramped as in `AdamSearch`.
+
+    Raises:
+        UserError: If ``refine_steps`` or ``refine_lr`` is not positive.
+    """
+
+    def __init__(self, search: Search, refine_steps: int = 100, refine_lr: float = 0.01) -> None:
+        check_positive("refine_steps", refine_steps)
+        check_positive("refine_lr", refine_lr)
+        self.search = search
+        self.refine_steps = refine_steps
+        self.refine_lr = refine_lr
+        self._rounds_left = 0
+        self._descent: AdamSearch | None = None
+
+    def rounds(self, budget: int) -> int:
+        """The search's own rounds and the refinement's steps."""
+        return self.search.rounds(budget) + self.refine_steps
+
+    def start(self, latent_shape: tuple[int, ...], budget: int, seed: int) -> None:
+        """See `Search.start`."""
+        self.search.start(latent_shape, budget, seed)
+        self._rounds_left = self.search.rounds(budget)
+        self._descent = None
+
+    def ask(self) -> Tensor:
+        """See `Search.ask`."""
+        if self._rounds_left == 0 and self._descent is None:
+            self._descent = AdamSearch(lr=self.refine_lr)
+            self._descent.descend_from(self.search.recommend().unsqueeze(0), self.refine_steps)
+        return self._current.ask()
+
+    def tell(self, losses: Tensor) -> None:
+        """See `Search.tell`."""
+        self._current.tell(losses)
+        self._rounds_left = max(0, self._rounds_left - 1)
+
+    def recommend(self) -> Tensor:
+        """See `Search.recommend`."""
+        return self._current.recommend()
+
+    @property
+    def _current(self) -> Search:
+        return self.search if self._descent is None else self._descent
