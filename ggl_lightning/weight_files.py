@@ -1,0 +1,146 @@
+"""Files of weights: read as data only, written whole or not at all, and compared with a module."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ggl_lightning.errors import UserError
+
+_SHOWN = 6  # names in an error message
+
+
+def read_checkpoint(path: str | Path) -> Any:
+    """Reads a file of ``torch.save`` on the CPU, tensors and plain containers only.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What was saved.
+
+    Raises:
+        UserError: If the file is missing, damaged, or would need arbitrary pickle code.
+    """
+    path = Path(path)
+    _check_exists(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = "is damaged or not a PyTorch checkpoint"
+        if zipfile.is_zipfile(path):
+            reason = (
+                "holds objects other than tensors and plain containers; reading them would run "
+                "code from the file, which is never done. Save its state dict alone"
+            )
+        raise UserError(f"The checkpoint {str(path)!r} {reason}.") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"Cannot read the checkpoint {str(path)!r}: {first_line}.") from error
+
+
+def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Reads a safetensors file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its tensors on the CPU by name, and its metadata.
+
+    Raises:
+        UserError: If the file is missing or damaged.
+    """
+    path = Path(path)
+    _check_exists(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{str(path)!r} is damaged or not a safetensors file: {error}.") from error
+
+
+def write_safetensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]
+) -> None:
+    """Writes a safetensors file; it appears when it is complete.
+
+    Args:
+        path: File to write, ``*.safetensors``; its folder is created.
+        tensors: What to write.
+        metadata: Short texts kept in the file.
+
+    Raises:
+        UserError: If the path does not end in ``.safetensors`` or cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise UserError(f"The output {str(path)!r} must end in .safetensors.")
+    # Copies: safetensors refuses tensors that share memory.
+    copies = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(copies, unfinished, metadata)
+        unfinished.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"Cannot write {str(path)!r}: {error}.") from error
+
+
+def state_dict_of(saved: Any, path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a state dict, bare or under ``"state_dict"``.
+
+    Args:
+        saved: What `read_checkpoint` returned.
+        path: Where it came from, for the message.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    state = saved.get("state_dict", saved) if isinstance(saved, Mapping) else None
+    if not isinstance(state, Mapping):
+        raise UserError(
+            f"The checkpoint {str(path)!r} holds a {type(saved).__name__}: expected a state dict "
+            'or {"state_dict": ...}.'
+        )
+    return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """What keeps tensors from being loaded, one phrase each; empty if they fit.
+
+    Batch-norm's counters of batches (``num_batches_tracked``) may be missing: files from before
+    PyTorch counted lack them, and evaluation ignores them.
+
+    Args:
+        expected: The module's state dict.
+        found: The tensors to load.
+    """
+    problems = []
+    for name, tensor in expected.items():
+        if name not in found:
+            if not name.endswith("num_batches_tracked"):
+                problems.append(f"{name} is missing")
+        elif found[name].shape != tensor.shape:
+            problems.append(f"{name} is {tuple(found[name].shape)}, expected {tuple(tensor.shape)}")
+    return problems + [f"{name} is not expected" for name in found if name not in expected]
+
+
+def some(phrases: list[str]) -> str:
+    """The first few of many phrases, for a message."""
+    more = f" and {len(phrases) - _SHOWN} more" if len(phrases) > _SHOWN else ""
+    return ("; ".join(phrases[:_SHOWN]) or "nothing") + more
+
+
+def _check_exists(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"The checkpoint {str(path)!r} does not exist or is not a file.")
