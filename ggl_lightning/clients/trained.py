@@ -1,0 +1,166 @@
+"""Trained client models on disk: what training leaves, what an audit loads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from ggl_lightning.errors import UserError
+from ggl_lightning.weight_files import (
+    differences,
+    read_checkpoint,
+    read_safetensors,
+    some,
+    state_dict_of,
+    write_safetensors,
+)
+
+CHECKPOINT_KEY = "client"
+"""Where a checkpoint of client training keeps its `ClientMetadata`."""
+
+_MODULE_NAME = "client_model."  # the client model's attribute in the training module
+
+
+class ClientMetadata(TypedDict):
+    """What is known of a trained client model; None where its file does not say.
+
+    Attributes:
+        class_path: Its class, as in YAML.
+        val_accuracy: Share of validation images that these very weights classify rightly, 0 to 1.
+        epoch: Epoch of training, counted from 0, at whose end or in which it was saved.
+        provenance: Free text: data, command and seed of the training.
+    """
+
+    class_path: str | None
+    val_accuracy: float | None
+    epoch: int | None
+    provenance: str | None
+
+
+def class_path(model: nn.Module) -> str:
+    """A model's class as YAML would name it."""
+    return f"{type(model).__module__}.{type(model).__qualname__}"
+
+
+def load_trained_client(model: nn.Module, path: str | Path) -> ClientMetadata:
+    """Loads trained weights into a client model; never runs code from the file.
+
+    Reads what ``train_client.py export`` writes, checkpoints of ``train_client.py fit``, and
+    ``torch.save`` files of a state dict or ``{"state_dict": ...}``, such as torchvision's; names
+    may have ``module.``, ``client_model.`` or ``model.`` before them.
+
+    Args:
+        model: The client model, changed in place. If an error is raised, it is unchanged.
+        path: The file.
+
+    Returns:
+        What the file says of them.
+
+    Raises:
+        UserError: If the file is missing or damaged, would need arbitrary pickle code, holds
+            values that are not finite, or belongs to another architecture; the message then names
+            tensors and shapes.
+    """
+    tensors, metadata = _read(path)
+    expected = model.state_dict()
+    tensors = _with_names_of(expected, tensors)
+    problems = differences(expected, tensors)
+    if problems:
+        trained = metadata["class_path"]
+        of = f", trained as {trained}," if trained else ""
+        raise UserError(
+            f"The weights in {str(path)!r}{of} do not fit the client model {class_path(model)}: "
+            f"{some(problems)}. Give the client model the class and settings it was trained with."
+        )
+    unusable = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if unusable:
+        raise UserError(
+            f"The weights in {str(path)!r} hold infinite or undefined values: {some(unusable)}. "
+            "The training diverged, or the file is damaged."
+        )
+    model.load_state_dict({**expected, **tensors})
+    return metadata
+
+
+def export_trained_client(ckpt: str | Path, output: str | Path, provenance: str) -> ClientMetadata:
+    """Writes the client model of a training checkpoint as a bare safetensors file.
+
+    Args:
+        ckpt: Checkpoint of ``train_client.py fit``.
+        output: File to write, ``*.safetensors``, with the metadata inside.
+        provenance: Free text kept in the file: data, command and seed of the training.
+
+    Returns:
+        The metadata written.
+
+    Raises:
+        UserError: If the checkpoint is not one of client training, or a file cannot be read or
+            written.
+    """
+    saved = read_training_checkpoint(ckpt)
+    metadata = _metadata({**saved[CHECKPOINT_KEY], "provenance": provenance})
+    tensors = {
+        name.removeprefix(_MODULE_NAME): tensor
+        for name, tensor in state_dict_of(saved, ckpt).items()
+        if name.startswith(_MODULE_NAME)
+    }
+    texts = {name: str(value) for name, value in metadata.items() if value is not None}
+    write_safetensors(output, tensors, texts)
+    return metadata
+
+
+def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint of ``train_client.py fit``.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UserError: If it is missing, damaged, or something else.
+    """
+    saved = read_checkpoint(path)
+    if not isinstance(saved, dict) or not isinstance(saved.get(CHECKPOINT_KEY), Mapping):
+        raise UserError(
+            f"{str(path)!r} is not a checkpoint of client training (train_client.py fit)."
+        )
+    return saved
+
+
+def _read(path: str | Path) -> tuple[dict[str, Tensor], ClientMetadata]:
+    if Path(path).suffix == ".safetensors":
+        tensors, texts = read_safetensors(path)
+        return tensors, _metadata(texts)
+    saved = read_checkpoint(path)
+    tensors = state_dict_of(saved, path)
+    if CHECKPOINT_KEY in saved:  # a training checkpoint may hold more than the client model
+        tensors = {name: t for name, t in tensors.items() if name.startswith(_MODULE_NAME)}
+        return tensors, _metadata(saved[CHECKPOINT_KEY])
+    return tensors, _metadata({})
+
+
+def _metadata(found: Mapping[str, Any]) -> ClientMetadata:
+    accuracy, epoch = found.get("val_accuracy"), found.get("epoch")
+    return ClientMetadata(
+        class_path=found.get("class_path"),
+        val_accuracy=None if accuracy is None else float(accuracy),
+        epoch=None if epoch is None else int(epoch),
+        provenance=found.get("provenance"),
+    )
+
+
+def _with_names_of(expected: Mapping[str, Tensor], found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Takes off what wrappers put before every name, and puts on what this model's wrapper does."""
+    for prefix in ("module.", _MODULE_NAME, "model."):
+        if not _all_start_with(expected, prefix) and _all_start_with(found, prefix):
+            found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    if _all_start_with(expected, "model.") and not _all_start_with(found, "model."):
+        found = {f"model.{name}": tensor for name, tensor in found.items()}
+    return found
+
+
+def _all_start_with(tensors: Mapping[str, Tensor], prefix: str) -> bool:
+    return bool(tensors) and all(name.startswith(prefix) for name in tensors)

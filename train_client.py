@@ -1,0 +1,9 @@
+"""Trains a client model (`fit`) and exports it (`export`); see docs/clients.md."""
+
+import sys
+
+from ggl_lightning.cli import run_command
+from ggl_lightning.clients.cli import main
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
