@@ -1,0 +1,119 @@
+"""The ImageNet data module: images in [-1, 1] from one folder per class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.transforms import Compose
+
+from ggl_lightning.data.celeba_dataset import UnreadableImageError
+from ggl_lightning.data.face_transform import face_pixels, to_signed_range
+from ggl_lightning.data.imagenet_layout import FOLDER_OF_SPLIT, check_imagenet_split
+from ggl_lightning.data.split_loaders import SPLITS, SplitLoaders
+from ggl_lightning.errors import UserError, check_choice, check_positive
+
+SMALLEST_IMAGE = 8
+
+
+class ImageNetDataModule(SplitLoaders):
+    """ImageNet, or any images in one folder per class, from a folder of the user's.
+
+    The layout is that of torchvision's ``ImageNet`` and ``ImageFolder``: ``train/<class>/`` and
+    ``val/<class>/``. The split ``train`` is ``train``; ``valid`` and ``test`` are both ``val``.
+    A class's index is its folder's place in alphabetical order, as in torchvision: with ImageNet's
+    1000 folders that is the usual order of the 1000 classes.
+
+    A batch is ``(images, labels)``: float32 ``(B, 3, image_size, image_size)`` in ``[-1, 1]`` and
+    int64 ``(B,)`` in ``[0, num_classes)``. Images go through Resize of the shorter side to
+    ``image_size`` and CenterCrop. Nothing is downloaded.
+
+    Args:
+        root: The folder that holds ``train`` and ``val``; one of them is enough for what reads
+            no other.
+        image_size: Height and width of the images, at least 8 pixels.
+        num_classes: How many class folders there must be. A partial copy of ImageNet must keep all
+            1000, empty ones too, or its labels would not be ImageNet's. None for any number.
+        batch_size: Images per batch.
+        num_workers: Processes that load batches; 0 loads them in the main process.
+        pin_memory: Whether batches lie in pinned memory, for quicker copies to a GPU.
+        persistent_workers: Whether workers live on between epochs; without workers, no effect.
+        drop_last: Whether training drops the last, smaller batch. Validation and test never do.
+
+    Raises:
+        UserError: If a setting is out of range; from `setup` and `dataset`, if ``root`` does not
+            hold the split, or it has no images; while reading, if an image cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        image_size: int = 224,
+        num_classes: int | None = 1000,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        persistent_workers: bool = True,
+        drop_last: bool = True,
+    ) -> None:
+        super().__init__(batch_size, num_workers, pin_memory, persistent_workers, drop_last)
+        if image_size < SMALLEST_IMAGE:
+            raise UserError(f"image_size is {image_size}: it must be at least {SMALLEST_IMAGE}.")
+        if num_classes is not None:
+            check_positive("num_classes", num_classes)
+        self.root = Path(root).expanduser()
+        self.image_size = image_size
+        self.num_classes = num_classes
+        self._folders: dict[str, ClassFolders] = {}
+
+    def dataset(self, split: str) -> ClassFolders:
+        """One split for random access; its files are listed on first use.
+
+        Args:
+            split: ``train``, ``valid`` or ``test``.
+
+        Returns:
+            A dataset with ``len()`` whose item ``i`` is ``(image, label)``: float32
+            ``(3, image_size, image_size)`` in ``[-1, 1]``, and an int. Images are in the order of
+            their class folders, then of their paths.
+
+        Raises:
+            UserError: If the split is unknown, the root does not hold it, or it has no images.
+        """
+        check_choice("split", split, SPLITS)
+        name = FOLDER_OF_SPLIT[split]
+        if name not in self._folders:
+            folder = check_imagenet_split(self.root, split, self.num_classes)
+            self._folders[name] = ClassFolders(folder, self.image_size)
+        return self._folders[name]
+
+
+class ClassFolders(ImageFolder):
+    """torchvision's ``ImageFolder`` with images in [-1, 1] and errors that name the file.
+
+    Args:
+        folder: A folder of class folders; some may be empty.
+        image_size: Height and width of the images, in pixels.
+
+    Raises:
+        UserError: If there is no image in any of them.
+    """
+
+    def __init__(self, folder: Path, image_size: int) -> None:
+        transform = Compose([face_pixels(image_size), to_signed_range])
+        super().__init__(folder, transform, allow_empty=True)
+        if not self.samples:
+            raise UserError(
+                f"the class folders in {folder} hold no images ({', '.join(IMG_EXTENSIONS)})."
+            )
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        try:
+            return super().__getitem__(index)
+        # What PIL raises for files that are missing, cut off, no image, or absurdly large.
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            path = self.samples[index][0]
+            raise UnreadableImageError(f"cannot read the image {path}: {error}") from error
