@@ -1,6 +1,8 @@
 """A user's own generator, audited from YAML alone."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import yaml
 from ggl_lightning.audit.cli import main
 from ggl_lightning.cli import run_command
 from tests.data.class_folders import write_class_folders
+from tests.data.conftest import write_celeba_tree
 from tests.priors.dcgan import trained_dcgan
 
 CONFIG = """
@@ -90,3 +93,28 @@ def test_a_wrong_description_is_one_line_and_exit_code_2(config, capsys, changes
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ")
     assert message in error
+
+
+def test_the_example_in_the_documentation_runs(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "priors.md").read_text()
+    (example,) = [
+        block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "mygan" in block
+    ]
+    module = (
+        "from tests.priors.dcgan import DCGANGenerator\n"
+        "class Generator(DCGANGenerator):\n"
+        "    def __init__(self, nz: int = 100, ngf: int = 64):\n"
+        "        super().__init__(ngf, nz)\n"
+    )
+    (tmp_path / "mygan.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    torch.save(trained_dcgan(features=64).state_dict(), tmp_path / "netG.pth")
+    write_celeba_tree(tmp_path)
+    config = tmp_path / "dcgan.yaml"
+    config.write_text(example.replace("/data", str(tmp_path)))
+    population = "--data.attacks.cma.init_args.search.init_args.population=2"
+    code = run_command(
+        main, ["--config", str(config), "--budget=1", population, f"--out_dir={tmp_path}/runs"]
+    )
+    assert code == 0
+    assert len(list((tmp_path / "runs" / "dcgan" / "cases").glob("*/result.json"))) == 2
