@@ -48,8 +48,24 @@ class Adaptation(ABC):
             update: A candidate's update. Never modified.
 
         Returns:
-            A new update, differentiable with respect to the given one.
+            A new update of the same shapes, dtypes and device, differentiable with respect to the
+            given one. Tensors that stay as they are may be the given ones.
         """
+
+
+class Unchanged(Adaptation):
+    """Leaves candidates as they are: there is an estimate to report, but nothing to undo.
+
+    Args:
+        estimate: The defense's parameters as the attacker estimates them.
+    """
+
+    def __init__(self, estimate: dict[str, float]) -> None:
+        self.estimate = estimate
+
+    def __call__(self, update: Update) -> Update:
+        """Returns a list of the same tensors."""
+        return list(update)
 
 
 class Defense(ABC):
@@ -58,6 +74,11 @@ class Defense(ABC):
     A defense is configured once and used for many cases, so it keeps no state between calls.
     Its public attributes are its parameters: they identify it in results.
     """
+
+    @property
+    def replaces_update(self) -> bool:
+        """Whether it computes the update anew from the private images, whatever it is given."""
+        return False
 
     @abstractmethod
     def __call__(self, update: Update, client: ClientSide) -> Update:
@@ -82,3 +103,12 @@ class Defense(ABC):
             None if there is nothing to be gained from knowing (the default).
         """
         return None
+
+    def guarantee(self) -> dict[str, float]:
+        """What the defense provably promises, by name: reported beside its parameters.
+
+        Returns:
+            ``epsilon`` and ``delta`` of differential privacy; empty without such a promise (the
+            default).
+        """
+        return {}

@@ -1,0 +1,71 @@
+"""Compression: the small entries of every tensor are left out."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ggl_lightning.clients import ClassifierLayer, Update
+from ggl_lightning.defenses.base import Adaptation, ClientSide, Defense
+from ggl_lightning.defenses.percentile import at_or_above_rank, check_percentage, percentile_rank
+
+
+def _keep_from_rank(tensor: Tensor, rank: int) -> Tensor:
+    """Sets the entries to zero whose magnitude is below the one at ``rank`` in sorted order."""
+    if rank == 0:
+        return tensor
+    return tensor * at_or_above_rank(tensor.detach().abs(), rank)
+
+
+class Compression(Defense):
+    """Per tensor, sets entries below the ``percentage``-th percentile of magnitude to zero.
+
+    Strictly below, with linear interpolation between neighbours, as the published code of Li et
+    al. 2022 prunes. Hence the largest entry always stays, even at 100, and so does a tensor of one
+    entry or of equal ones; 0 sends the update as it is.
+
+    Args:
+        percentage: The share of small entries to leave out, from 0 to 100.
+
+    Raises:
+        UserError: If ``percentage`` is outside that range.
+    """
+
+    def __init__(self, percentage: float = 20.0) -> None:
+        check_percentage("percentage of the compression defense", percentage)
+        self.percentage = percentage
+
+    def __call__(self, update: Update, client: ClientSide) -> Update:
+        """Returns the update without its small entries."""
+        return [
+            _keep_from_rank(tensor, percentile_rank(self.percentage, tensor.numel()))
+            for tensor in update
+        ]
+
+    def adapt(self, received: Update, classifier: ClassifierLayer) -> PruneLike:
+        """The attacker takes the share of zeros for the percentage, tensor by tensor."""
+        return PruneLike(received)
+
+
+class PruneLike(Adaptation):
+    """Prunes each tensor of a candidate's update at the share of zeros that the received one had.
+
+    A tensor of ``n`` entries, ``k`` of them zeros, is pruned at its percentile ``100 k / n``. That
+    is its ``k`` smallest entries: the same that were set to zero, if the candidate is right.
+
+    Args:
+        received: The received update. The reported estimate is its share of zeros over all
+            tensors, in percent.
+    """
+
+    def __init__(self, received: Update) -> None:
+        zeros = [tensor.numel() - int(tensor.count_nonzero()) for tensor in received]
+        entries = [tensor.numel() for tensor in received]
+        # percentile_rank(100 k / n, n), which is k unless all entries are zeros: the largest stays.
+        self._ranks = [min(k, max(n - 1, 0)) for k, n in zip(zeros, entries, strict=True)]
+        self.estimate = {"percentage": 100 * sum(zeros) / sum(entries)}
+
+    def __call__(self, update: Update) -> Update:
+        """Returns the update without its smallest entries, whose gradient is zero."""
+        return [
+            _keep_from_rank(tensor, rank) for tensor, rank in zip(update, self._ranks, strict=True)
+        ]
