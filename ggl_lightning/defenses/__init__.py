@@ -1,7 +1,30 @@
 """Defenses: what a client does to its update before sending it. One file each."""
 
-from ggl_lightning.defenses.base import Adaptation, ClientSide, Defense
+from ggl_lightning.defenses.base import Adaptation, ClientSide, Defense, Unchanged
+from ggl_lightning.defenses.clipping import Clipping
+from ggl_lightning.defenses.compose import Compose
+from ggl_lightning.defenses.compression import Compression
+from ggl_lightning.defenses.dp_sgd import DPSGD
+from ggl_lightning.defenses.layerwise_clipping import LayerwiseClipping
 from ggl_lightning.defenses.noise import Noise
 from ggl_lightning.defenses.none import NoDefense
+from ggl_lightning.defenses.quantization import Quantization
+from ggl_lightning.defenses.representation import Representation
+from ggl_lightning.defenses.sign import Sign
 
-__all__ = ["Adaptation", "ClientSide", "Defense", "NoDefense", "Noise"]
+__all__ = [
+    "DPSGD",
+    "Adaptation",
+    "ClientSide",
+    "Clipping",
+    "Compose",
+    "Compression",
+    "Defense",
+    "LayerwiseClipping",
+    "NoDefense",
+    "Noise",
+    "Quantization",
+    "Representation",
+    "Sign",
+    "Unchanged",
+]
