@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import Any, cast
 
 import numpy as np
@@ -202,15 +202,21 @@ class WGANGP(LightningModule):
 
     def _update(self, optimizer: LightningOptimizer, network: nn.Module, loss: Tensor) -> None:
         optimizer.zero_grad()
-        # See gradient_sync: DDP's own synchronisation does not fit a pass per network.
         strategy = self.trainer.strategy
-        is_parallel = isinstance(strategy, ParallelStrategy)
-        with strategy.block_backward_sync() if is_parallel else nullcontext():  # type: ignore[attr-defined]
+        with ExitStack() as stack:
+            if isinstance(strategy, ParallelStrategy):
+                # See gradient_sync: DDP's own synchronisation does not fit a pass per network.
+                stack.enter_context(strategy.block_backward_sync())
+            # Lightning runs all of the training step under autocast, which would turn the
+            # convolutions in the penalty's second derivative into half precision.
+            stack.enter_context(torch.autocast(self.device.type, enabled=False))
             self.manual_backward(loss)
         # Every forward pass moves the generator's batch statistics, on each rank by its own batch.
         statistics = [b for b in self.generator.buffers() if b.is_floating_point()]
         average_over_ranks([*(p.grad for p in network.parameters()), *statistics])
         optimizer.step()
+        # Mixed precision keeps half-precision copies of the weights for the whole training step.
+        torch.clear_autocast_cache()
 
     def _log_training(self, values: dict[str, Tensor], n_images: int) -> None:
         self._images_since_log += n_images

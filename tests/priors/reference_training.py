@@ -10,26 +10,33 @@ SETTINGS = {"width": 4, "latent_dim": 6, "n_critic": 2, "ema_decay": 0.9, "learn
 SEED = 7
 
 
-def reference_training(n_ranks: int, batches: list[list[torch.Tensor]]) -> WGANGP:
+def reference_training(
+    n_ranks: int, batches: list[list[torch.Tensor]], precision: str = "64-true"
+) -> WGANGP:
     """Every rank's gradient is taken in turn, and their mean is what each network steps by.
 
-    ``batches[k][r]`` is rank r's part of batch k. In float64, like the runs to compare with:
-    the gradients of biases before batch norm are rounding errors, which Adam would blow up.
+    ``batches[k][r]`` is rank r's part of batch k. Compare in float64, because the gradients of
+    biases before batch norm are rounding errors, which Adam blows up; or bf16 on one rank, where
+    the arithmetic is the same.
     """
+    if precision == "bf16-mixed":
+        return _train(n_ranks, batches, torch.float32, half=True)
     torch.set_default_dtype(torch.float64)
     try:
-        return _train(n_ranks, batches)
+        return _train(n_ranks, batches, torch.float64, half=False)
     finally:
         torch.set_default_dtype(torch.float32)
 
 
-def _train(n_ranks: int, batches: list[list[torch.Tensor]]) -> WGANGP:
+def _train(
+    n_ranks: int, batches: list[list[torch.Tensor]], dtype: torch.dtype, half: bool
+) -> WGANGP:
     replicas = []
     for rank in range(n_ranks):
         seed_everything(SEED, verbose=False)
         torch.set_default_dtype(torch.float32)  # the same initial weights
-        replicas.append(WGANGP(**SETTINGS).double().train())
-        torch.set_default_dtype(torch.float64)
+        replicas.append(WGANGP(**SETTINGS).to(dtype).train())
+        torch.set_default_dtype(dtype)
         replicas[-1].seed_noise(rank)
 
     def update(networks, optimizers, losses):
@@ -55,11 +62,16 @@ def _train(n_ranks: int, batches: list[list[torch.Tensor]]) -> WGANGP:
     critic_adams, generator_adams = adams(critics), adams(generators)
     n_generator_updates = 0
     for k, batch in enumerate(batches, start=1):
-        parts = [part.double() for part in batch]
-        losses = [r.critic_loss(part)[0] for r, part in zip(replicas, parts, strict=True)]
+        parts = [part.to(dtype) for part in batch]
+        # A context of its own for each pass: nothing half precision keeps can outlive it.
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            losses = [r.critic_loss(part)[0] for r, part in zip(replicas, parts, strict=True)]
         update(critics, critic_adams, losses)
         if k % SETTINGS["n_critic"] == 0:
-            losses = [r.generator_loss(len(part)) for r, part in zip(replicas, parts, strict=True)]
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                losses = [
+                    r.generator_loss(len(part)) for r, part in zip(replicas, parts, strict=True)
+                ]
             update(generators, generator_adams, losses)
             for replica in replicas:
                 replica.average.update(replica.generator, n_generator_updates)

@@ -47,12 +47,14 @@ class WatchesChanges(Callback):
         return [network.weight.detach().clone() for network in networks]
 
 
-def test_training_equals_a_plain_loop(tmp_path):
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+def test_training_equals_a_plain_loop(tmp_path, precision):
     seed_everything(SEED, verbose=False)
     module = WGANGP(**SETTINGS)
     data = TinyImages(n_images=24, batch_size=4)
-    make_trainer(tmp_path, precision="64-true").fit(module, data)
-    expected = reference_training(1, [[part] for part in data.images.split(4)])
+    make_trainer(tmp_path, precision=precision).fit(module, data)
+    batches = [[part] for part in data.images.split(4)]
+    expected = reference_training(1, batches, precision)
     for name, tensor in expected.state_dict().items():
         torch.testing.assert_close(module.state_dict()[name], tensor, msg=name)
 
