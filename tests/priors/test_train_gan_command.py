@@ -64,7 +64,7 @@ def test_a_run_cut_by_sigterm_goes_on_where_it_was(tmp_path, config, capsys):
     command = [sys.executable, str(REPOSITORY / "train_gan.py"), "fit", "--config", str(config)]
     process = subprocess.Popen(
         command,
-        env={**os.environ, "PYTHONPATH": str(HERE)},
+        env={**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

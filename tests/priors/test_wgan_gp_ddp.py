@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 
 
 def test_ranks_agree_and_step_by_the_mean_of_their_gradients(tmp_path):
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(HERE / "ddp_training.py"), str(tmp_path)]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=120, check=False
