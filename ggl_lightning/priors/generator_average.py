@@ -33,7 +33,7 @@ class GeneratorAverage(nn.Module):
         if not 0 <= decay < 1:
             raise UserError(f"ema_decay is {decay}: it must be at least 0 and less than 1.")
         self.decay = decay
-        self.module: WGANGPGenerator = deepcopy(generator).requires_grad_(False).eval()
+        self.module: WGANGPGenerator = deepcopy(generator).requires_grad_(False)
 
     @torch.no_grad()
     def update(self, generator: nn.Module, n_updates: int) -> None:
@@ -51,10 +51,6 @@ class GeneratorAverage(nn.Module):
         for old, new in pairs:
             if not old.is_floating_point():
                 old.copy_(new)  # batch norm's counter
-
-    def train(self, mode: bool = True) -> GeneratorAverage:
-        """Stays in eval mode: the average is for sampling only."""
-        return super().train(False)
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

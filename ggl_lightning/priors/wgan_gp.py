@@ -93,7 +93,7 @@ class WGANGP(LightningModule):
         )
         extractor = RandomConvFeatures() if feature_extractor is None else feature_extractor
         self.frechet_distance = FrechetInceptionDistance(
-            feature=extractor.requires_grad_(False).eval(),
+            feature=extractor.requires_grad_(False),
             normalize=True,  # torchmetrics' word for "the extractor takes float images"
             input_img_size=(3, image_size, image_size),
         )

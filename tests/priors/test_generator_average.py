@@ -24,10 +24,11 @@ def test_it_is_the_exponential_average_of_weights_and_statistics():
     assert average.module.block1[1].num_batches_tracked == 6
 
 
-def test_it_never_trains():
-    average = GeneratorAverage(WGANGPGenerator(width=2), decay=0.9).train()
-    assert not any(module.training for module in average.modules())
+def test_it_gets_no_gradients_and_leaves_the_generator_its_own():
+    generator = WGANGPGenerator(width=2)
+    average = GeneratorAverage(generator, decay=0.9)
     assert not any(parameter.requires_grad for parameter in average.parameters())
+    assert all(parameter.requires_grad for parameter in generator.parameters())
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0])

@@ -51,7 +51,8 @@ def test_the_grid_shows_the_same_latents_and_leaves_the_generator_alone(tmp_path
     assert len(grids) == 3
     assert grids[0] == grids[1] == grids[2]
     assert module.generator.block1[1].num_batches_tracked == 5
-    assert module.generator.training
+    assert module.average.module.block1[1].num_batches_tracked == 0
+    assert all(network.training for network in (module.generator, module.average))
 
 
 def test_numbers_must_be_positive():
