@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.module import AuditModule
 from ggl_lightning.audit.run_folder import RunFolder
-from ggl_lightning.audit.shortcuts import add_shortcuts, apply_shortcuts
+from ggl_lightning.audit.shortcuts import add_shortcuts, apply_shortcuts, spell_out
 from ggl_lightning.audit.table import format_table
 
 _PRINT_CONFIG = "--print_config"
@@ -49,7 +49,7 @@ class AuditCLI(LightningCLI):
         ``--print_config`` is answered here and not by the parser, which would print the
         configuration before the shortcuts are in it.
         """
-        arguments = cast(list[str], args)
+        arguments = spell_out(cast(list[str], args))
         wanted = [argument for argument in arguments if argument != _PRINT_CONFIG]
         self.config = apply_shortcuts(parser, parser.parse_args(wanted))
         if wanted != arguments:

@@ -17,10 +17,16 @@ from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.fingerprint import case_key, describe, module_hash
 from ggl_lightning.audit.matching import match_to_originals
 from ggl_lightning.audit.run_folder import CaseResult, RunFolder
-from ggl_lightning.clients import GradientUpdate, Update, UpdateRule, find_classifier_layer
+from ggl_lightning.clients import (
+    GradientUpdate,
+    Update,
+    UpdateRule,
+    find_classifier_layer,
+    load_trained_client,
+)
 from ggl_lightning.defenses import ClientSide
 from ggl_lightning.errors import UserError, check_positive
-from ggl_lightning.metrics import mean_psnr, reconstruction_metrics
+from ggl_lightning.metrics import build_reconstruction_metrics, mean_psnr
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.seeding import seeded
 
@@ -39,9 +45,14 @@ class AuditModule(SearchHost):
         out_dir: Folder of all runs.
         exp_name: This run's folder within it.
         client_seed: Seeds the client model's initialisation.
+        trained_model: A trained client model's file (`load_trained_client`), loaded into the client
+            model; None audits random weights.
         update_rule: How a client's images become an update; their gradient if None.
         random_samples: How many random samples of the prior are compared with each private image:
             ``psnr_random_mean`` is what an attacker scores who ignores the update.
+        lpips_vgg_weights: torchvision's ``vgg16`` weights for LPIPS; None looks in torch's hub
+            cache.
+        lpips_alex_weights: torchvision's ``alexnet`` weights, likewise.
 
     Raises:
         UserError: If ``exp_name`` is not safe as a folder's name or ``random_samples`` is not
@@ -57,17 +68,23 @@ class AuditModule(SearchHost):
         out_dir: str = "runs",
         exp_name: str = "audit",
         client_seed: int = 0,
+        trained_model: str | None = None,
         update_rule: UpdateRule | None = None,
         random_samples: int = 100,
+        lpips_vgg_weights: str | None = None,
+        lpips_alex_weights: str | None = None,
     ) -> None:
         super().__init__()
         check_positive("random_samples", random_samples)
         with seeded(client_seed):
             self.client_model = client_model().eval().requires_grad_()
+        if trained_model is not None:
+            load_trained_client(self.client_model, trained_model)
         self.prior = prior.eval()
         self.update_rule = GradientUpdate() if update_rule is None else update_rule
         self.run_folder = RunFolder.of(out_dir, exp_name)
         self.random_samples = random_samples
+        self.lpips_weights = (lpips_vgg_weights, lpips_alex_weights)
         self._metrics: dict[str, MetricCollection] = {}
 
     def on_test_start(self) -> None:
@@ -93,10 +110,14 @@ class AuditModule(SearchHost):
         if self.trainer.is_global_zero:
             self.run_folder.open(self._keys)
         self.trainer.strategy.barrier("audit_run_folder")
+        available = build_reconstruction_metrics(
+            self.client_model, self._classifier.layer, self.prior.image_size, *self.lpips_weights
+        )
+        self._missing_metrics = available.missing
         # Every rank holds every group's metrics, whether or not it runs such a case: they reduce
         # over ranks together.
         self._metrics = {
-            group_name(defense, attack): reconstruction_metrics().to(self.device)
+            group_name(defense, attack): available.collection().to(self.device)
             for defense in self._grid.defenses
             for attack in self._grid.attacks
         }
@@ -143,6 +164,8 @@ class AuditModule(SearchHost):
     def on_test_epoch_end(self) -> None:
         """Logs every group's metrics and writes the tables over all cases."""
         for group, metrics in self._metrics.items():
+            if self.trainer.world_size == 1 and not metrics["mse"].update_called:
+                continue  # a run cut to fewer batches may have no case of a group
             self.log_dict({f"{group}/{name}": value for name, value in metrics.compute().items()})
         self.trainer.strategy.barrier("audit_cases")
         if self.trainer.is_global_zero:
@@ -202,6 +225,7 @@ class AuditModule(SearchHost):
             "label_accuracy": right / len(labels),
             "label_margin": found.inferred.margin,
             **scores,
+            **dict.fromkeys(self._missing_metrics),
             "loss": found.loss,
             "trial": found.trial,
             "rounds": found.rounds,
@@ -210,6 +234,8 @@ class AuditModule(SearchHost):
             "stop_reason": "; ".join(found.stop_reasons) or None,
             "defense_parameters": describe(case.defense),
             "defense_estimate": found.estimate,
+            "defense_guarantee": case.defense.guarantee(),
+            "missing_metrics": self._missing_metrics,
             "details": {
                 "indices": list(case.indices),
                 "trial_losses": found.trial_losses,

@@ -9,8 +9,6 @@ import yaml
 from ggl_lightning.attacks import GenerativeGradientLeakage
 from ggl_lightning.attacks.searches import NevergradSearch
 from ggl_lightning.audit import AuditDataModule, AuditModule
-from ggl_lightning.audit.cli import main
-from ggl_lightning.cli import run_command
 from ggl_lightning.defenses import NoDefense
 from ggl_lightning.errors import UserError
 from tests.tiny import TinyClient, TinyImages, TinyPrior
@@ -31,6 +29,14 @@ from tests.tiny import TinyClient, TinyImages, TinyPrior
         (["--exp_name", "../elsewhere"], "letters, digits"),
         (["--data.images.init_args.image_size", "16"], "set image_size of the images to 8"),
         (["--model.random_samples", "0"], "random_samples is 0"),
+        (["--d_param", "3"], "--d_param 3 needs --defense"),
+        (["--defense", "none", "--d_param", "3"], "has no meaning for --defense none"),
+        (["--defense", "clip"], "--defense is 'clip', which is not known. Did you mean"),
+        (["--defense", "noise", "--d_param", "-1"], "std of the noise defense is -1"),
+        (["--model", "resnet19"], "resnet19"),
+        (["--trained_model", "nowhere.ckpt"], "nowhere.ckpt"),
+        (["--use_weight"], "62 weights"),
+        (["--ng_method", "BO", "--budget", "100"], "budget is 100 evaluations"),
         (["--trainer.inference_mode", "true"], "set trainer.inference_mode to false"),
     ],
 )
@@ -91,23 +97,6 @@ def test_unknown_option_and_wrong_type_exit_2(audit, capsys):
             audit(*arguments)
         assert exit_.value.code == 2
         assert arguments[0].strip("-") in capsys.readouterr().err
-
-
-def test_shortcut_without_a_target_says_so(tiny_config, capsys):
-    config = yaml.safe_load(tiny_config.read_text())
-    config["data"]["attacks"]["cma"]["init_args"]["search"] = {
-        "class_path": "tests.audit.test_bad_input.FixedSearch"
-    }
-    tiny_config.write_text(yaml.safe_dump(config, sort_keys=False))
-    assert run_command(main, ["--config", str(tiny_config), "--ng_method", "CMA"]) == 2
-    assert "--ng_method CMA does not apply" in capsys.readouterr().err
-
-
-class FixedSearch(NevergradSearch):
-    """A search whose method cannot be chosen."""
-
-    def __init__(self, population: int = 5) -> None:
-        super().__init__("CMA", population)
 
 
 def test_python_callers_get_the_same_errors():
