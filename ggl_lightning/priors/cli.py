@@ -12,8 +12,9 @@ from pytorch_lightning import LightningDataModule
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from ggl_lightning.errors import UserError
-from ggl_lightning.priors.generator_files import export_generator, load_generator, read_checkpoint
+from ggl_lightning.priors.generator_files import export_generator, load_generator
 from ggl_lightning.priors.wgan_gp import WGANGP
+from ggl_lightning.weight_files import read_checkpoint
 
 
 def main(args: list[str]) -> None:
