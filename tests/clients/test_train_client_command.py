@@ -171,6 +171,15 @@ def test_mistakes_end_in_one_line(config, arguments, message, capsys):
     assert "Traceback" not in error
 
 
+def test_another_runs_folder_is_not_written_into(tmp_path, config, capsys):
+    finished = tmp_path / "run" / "version_9"
+    finished.mkdir(parents=True)
+    (finished / "config.yaml").touch()
+    arguments = ["fit", f"--config={config}", "--trainer.logger.init_args.version=9"]
+    assert run_command(main, arguments) == 2
+    assert "holds another run" in capsys.readouterr().err
+
+
 def test_only_checkpoints_of_client_training_are_exported_or_resumed(tmp_path, config, capsys):
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     path = tmp_path / "other.ckpt"
