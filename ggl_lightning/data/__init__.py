@@ -1,1 +1,1 @@
-"""Data modules: CelebA, and the synthetic faces that stand in for it."""
+"""Data modules: CelebA, the synthetic faces that stand in for it, and ImageNet."""

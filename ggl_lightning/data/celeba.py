@@ -5,36 +5,25 @@ from __future__ import annotations
 import operator
 from pathlib import Path
 
-from torch import Tensor
-from torch.utils.data import DataLoader
 from torchvision.transforms import Compose
 
-from ggl_lightning.data.base import ImageDataModule
 from ggl_lightning.data.celeba_dataset import CelebAFaces
 from ggl_lightning.data.celeba_layout import (
     ATTRIBUTES,
     IMAGE_FOLDER,
-    SPLITS,
     CelebARoot,
     check_celeba_root,
 )
-from ggl_lightning.data.face_transform import face_pixels, to_signed_range
+from ggl_lightning.data.image_transform import image_pixels, to_signed_range
 from ggl_lightning.data.pixel_cache import CachedFaces, build_pixel_cache, fingerprint
-from ggl_lightning.errors import UserError, check_choice, check_non_negative, check_positive
+from ggl_lightning.data.split_loaders import SPLITS, SplitLoaders
+from ggl_lightning.errors import UserError, check_choice
 
 SMALLEST_IMAGE = 8
 LARGEST_IMAGE = 178  # the width of CelebA's aligned images: beyond it, pixels would be invented
 
-_SPLITS_OF_STAGE = {
-    "fit": ("train", "valid"),
-    "validate": ("valid",),
-    "test": ("test",),
-    "predict": (),
-    None: SPLITS,
-}
 
-
-class CelebADataModule(ImageDataModule):
+class CelebADataModule(SplitLoaders):
     """CelebA, or a stand-in tree in the same layout, from a folder of the user's.
 
     A batch is ``(images, labels)``: float32 ``(B, 3, image_size, image_size)`` in ``[-1, 1]`` and
@@ -70,21 +59,14 @@ class CelebADataModule(ImageDataModule):
         drop_last: bool = True,
         cache_dir: str | Path | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, num_workers, pin_memory, persistent_workers, drop_last)
         if not SMALLEST_IMAGE <= image_size <= LARGEST_IMAGE:
             raise UserError(
                 f"image_size is {image_size}: it must be {SMALLEST_IMAGE} to {LARGEST_IMAGE}."
             )
-        check_positive("batch_size", batch_size)
-        check_non_negative("num_workers", num_workers)
         self.root = Path(root).expanduser()
         self.image_size = image_size
         self.target_index = attribute_index(target_attribute)
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.pin_memory = pin_memory
-        self.persistent_workers = persistent_workers
-        self.drop_last = drop_last
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
         self._checked_root: CelebARoot | None = None
         self._datasets: dict[str, CelebAFaces | CachedFaces] = {}
@@ -94,15 +76,6 @@ class CelebADataModule(ImageDataModule):
         self._check_root()
         if self.trainer is not None:
             self.setup(self.trainer.state.fn)
-
-    def setup(self, stage: str | None = None) -> None:
-        """Opens the splits that the stage reads.
-
-        Args:
-            stage: ``fit``, ``validate``, ``test``, ``predict``, or None for all splits.
-        """
-        for split in _SPLITS_OF_STAGE[stage]:
-            self.dataset(split)
 
     def dataset(self, split: str) -> CelebAFaces | CachedFaces:
         """One split for random access; opened on first use, its cache built if it is missing.
@@ -123,37 +96,6 @@ class CelebADataModule(ImageDataModule):
             self._datasets[split] = self._open(split)
         return self._datasets[split]
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """The train split, shuffled."""
-        count = len(self.dataset("train"))
-        if self.drop_last and count < self.batch_size:
-            raise UserError(
-                f"batch_size is {self.batch_size}, but the train split of {self.root} has only "
-                f"{count} images: lower batch_size, or set drop_last to false."
-            )
-        return self._loader("train", shuffle=True, drop_last=self.drop_last)
-
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """The valid split, in order."""
-        return self._loader("valid")
-
-    def test_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """The test split, in order."""
-        return self._loader("test")
-
-    def _loader(
-        self, split: str, shuffle: bool = False, drop_last: bool = False
-    ) -> DataLoader[tuple[Tensor, Tensor]]:
-        return DataLoader(
-            self.dataset(split),
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            num_workers=self.num_workers,
-            pin_memory=self.pin_memory,
-            persistent_workers=self.persistent_workers and self.num_workers > 0,
-        )
-
     def _check_root(self) -> CelebARoot:
         if self._checked_root is None:
             self._checked_root = check_celeba_root(self.root)
@@ -161,7 +103,7 @@ class CelebADataModule(ImageDataModule):
 
     def _open(self, split: str) -> CelebAFaces | CachedFaces:
         root = self._check_root()
-        to_pixels = face_pixels(self.image_size)
+        to_pixels = image_pixels(self.image_size)
         label = operator.itemgetter(self.target_index)
         if self.cache_dir is None:
             return CelebAFaces(root, split, Compose([to_pixels, to_signed_range]), label)

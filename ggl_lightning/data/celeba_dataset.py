@@ -18,16 +18,8 @@ from ggl_lightning.data.celeba_layout import (
     SPLITS,
     CelebARoot,
 )
+from ggl_lightning.data.image_errors import reading_image
 from ggl_lightning.errors import UserError, check_choice
-
-
-class UnreadableImageError(UserError):
-    """An image file that cannot be opened or decoded; the message names it."""
-
-    def __init__(self, message: str) -> None:
-        # A DataLoader's worker hands its exception over as a formatted traceback, and torch builds
-        # this class anew from that text: the user needs only the sentence at its end.
-        super().__init__(message.rpartition(f"{type(self).__qualname__}: ")[2].strip())
 
 
 class CelebAFaces(CelebA):
@@ -87,9 +79,5 @@ class CelebAFaces(CelebA):
         return CSV(list(ATTRIBUTES), self._checked.names, values)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        try:
+        with reading_image(Path(self.root, IMAGE_FOLDER, self.filename[index])):
             return super().__getitem__(index)
-        # What PIL raises for files that are missing, cut off, no image, or absurdly large.
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            path = Path(self.root, IMAGE_FOLDER, self.filename[index])
-            raise UnreadableImageError(f"cannot read the image {path}: {error}") from error

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import Compose
 
-from ggl_lightning.data.celeba_dataset import UnreadableImageError
-from ggl_lightning.data.face_transform import face_pixels, to_signed_range
+from ggl_lightning.data.image_errors import reading_image
+from ggl_lightning.data.image_transform import image_pixels, to_signed_range
 from ggl_lightning.data.imagenet_layout import FOLDER_OF_SPLIT, check_imagenet_split
 from ggl_lightning.data.split_loaders import SPLITS, SplitLoaders
 from ggl_lightning.errors import UserError, check_choice, check_positive
@@ -103,7 +102,7 @@ class ClassFolders(ImageFolder):
     """
 
     def __init__(self, folder: Path, image_size: int) -> None:
-        transform = Compose([face_pixels(image_size), to_signed_range])
+        transform = Compose([image_pixels(image_size), to_signed_range])
         super().__init__(folder, transform, allow_empty=True)
         if not self.samples:
             raise UserError(
@@ -111,9 +110,5 @@ class ClassFolders(ImageFolder):
             )
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        try:
+        with reading_image(self.samples[index][0]):
             return super().__getitem__(index)
-        # What PIL raises for files that are missing, cut off, no image, or absurdly large.
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            path = self.samples[index][0]
-            raise UnreadableImageError(f"cannot read the image {path}: {error}") from error

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ggl_lightning.data.face_transform import TRANSFORM_VERSION, to_signed_range
+from ggl_lightning.data.image_transform import TRANSFORM_VERSION, to_signed_range
 from ggl_lightning.errors import UserError
 
 _CHUNK = 1024  # images decoded before they are written: 12 MB at 64 px

@@ -15,8 +15,8 @@ from pytorch_lightning.cli import LightningCLI
 from pytorch_lightning.demos.boring_classes import BoringModel
 
 from ggl_lightning.data.celeba import CelebADataModule, attribute_index
-from ggl_lightning.data.celeba_dataset import UnreadableImageError
 from ggl_lightning.data.celeba_layout import ATTRIBUTES
+from ggl_lightning.data.image_errors import UnreadableImageError
 from ggl_lightning.errors import UserError
 
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torchvision.datasets import ImageFolder, ImageNet
 
-from ggl_lightning.data.celeba_dataset import UnreadableImageError
+from ggl_lightning.data.image_errors import UnreadableImageError
 from ggl_lightning.data.imagenet import ImageNetDataModule
 from ggl_lightning.errors import UserError
 from tests.data.class_folders import WNIDS, write_class_folders

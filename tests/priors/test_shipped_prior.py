@@ -5,7 +5,7 @@ from importlib.resources import files
 import torch
 from PIL import Image
 
-from ggl_lightning.data.face_transform import face_pixels, to_signed_range
+from ggl_lightning.data.image_transform import image_pixels, to_signed_range
 from ggl_lightning.data.synthetic import draw_face
 from ggl_lightning.priors.generator_files import read_metadata
 from ggl_lightning.priors.wgan_gp_prior import WGANGPPrior
@@ -19,7 +19,7 @@ def psnr(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 def faces_of_another_collection(n: int) -> torch.Tensor:
     # The prior was trained on the collection of seed 0.
-    to_pixels = face_pixels(32)
+    to_pixels = image_pixels(32)
     faces = [Image.fromarray(draw_face(seed=1, index=i)[0]) for i in range(n)]
     return torch.stack([to_signed_range(to_pixels(face)) for face in faces])
 

@@ -1,4 +1,4 @@
-"""How a stored face becomes a tensor: the same steps whether it comes from a JPEG or the cache."""
+"""How a stored image becomes a tensor: the same steps whether it comes from a JPEG or the cache."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
 
 TRANSFORM_VERSION = 1
-"""Counts changes of `face_pixels`: caches of its results written by another version are unused."""
+"""Counts changes of `image_pixels`: caches of its results written by another version are unused."""
 
 
-def face_pixels(image_size: int) -> Compose:
+def image_pixels(image_size: int) -> Compose:
     """The transform from a PIL image to bytes: RGB, Resize, CenterCrop.
 
     Args:
