@@ -49,7 +49,8 @@ class AuditModule(SearchHost):
             model; None audits random weights.
         update_rule: How a client's images become an update; their gradient if None.
         random_samples: How many random samples of the prior are compared with each private image:
-            ``psnr_random_mean`` is what an attacker scores who ignores the update.
+            ``psnr_random_mean`` is what an attacker scores who reads nothing but the label off
+            the update.
         lpips_vgg_weights: torchvision's ``vgg16`` weights for LPIPS; None looks in torch's hub
             cache.
         lpips_alex_weights: torchvision's ``alexnet`` weights, likewise.
@@ -121,10 +122,6 @@ class AuditModule(SearchHost):
             for defense in self._grid.defenses
             for attack in self._grid.attacks
         }
-        with torch.no_grad():
-            latents = self.prior.sample(self.random_samples, torch.Generator().manual_seed(0))
-            labels = torch.zeros(len(latents), dtype=torch.long, device=self.device)
-            self._random_images = self.prior(latents, labels)
 
     def test_step(self, case: Case, batch_idx: int) -> None:
         """Runs one case, or reads its result if it is already in the run folder."""
@@ -152,7 +149,10 @@ class AuditModule(SearchHost):
         seconds = time.perf_counter() - started
         order = match_to_originals(found.images, case.images)
         scores = self._score(case, originals, found.images[order].to(self.device))
-        random_psnrs = [mean_psnr(self._random_images, original) for original in originals]
+        random_psnrs = [
+            mean_psnr(self._random_images(int(label)), original)
+            for label, original in zip(found.labels[order], originals, strict=True)
+        ]
         scores["psnr_random_mean"] = sum(random_psnrs) / len(random_psnrs)
         self.run_folder.write_case(
             self._result(case, found, order, scores, seconds),
@@ -170,6 +170,12 @@ class AuditModule(SearchHost):
         self.trainer.strategy.barrier("audit_cases")
         if self.trainer.is_global_zero:
             self.run_folder.write_tables(self._keys)
+
+    @torch.no_grad()
+    def _random_images(self, label: int) -> Tensor:
+        """What an attacker generates who knows the label alone; the same for every case."""
+        latents = self.prior.sample(self.random_samples, torch.Generator().manual_seed(0))
+        return self.prior(latents, torch.full((len(latents),), label, device=self.device))
 
     @property
     def _grid(self) -> AuditDataModule:

@@ -86,20 +86,22 @@ def test_local_sgd_updates_are_attacked_with_the_same_rule(audit_with):
 
 
 @pytest.mark.parametrize(
-    ("class_path", "init_args", "budget"),
+    ("class_path", "init_args", "budget", "index"),
     [
-        ("ggl_lightning.attacks.searches.AdamSearch", {"restarts": 16}, 400),
-        ("ggl_lightning.attacks.searches.NevergradSearch", {"population": 20}, 100),
-        ("ggl_lightning.attacks.searches.turbo.TuRBOSearch", {"initial": 20}, 60),
+        ("ggl_lightning.attacks.searches.AdamSearch", {"restarts": 16}, 400, "2"),
+        ("ggl_lightning.attacks.searches.NevergradSearch", {"population": 20}, 100, "2"),
+        ("ggl_lightning.attacks.searches.turbo.TuRBOSearch", {"initial": 20}, 60, "0"),
     ],
 )
-def test_private_image_in_the_priors_range_is_recovered(audit_with, class_path, init_args, budget):
+def test_private_image_in_the_priors_range_is_recovered(
+    audit_with, class_path, init_args, budget, index
+):
     def change(config):
         _only(config, "NoDefense")
         _attack(config)["search"] = {"class_path": class_path, "init_args": init_args}
 
     trials = "4" if "Nevergrad" in class_path else "1"  # CMA-ES may end in a local minimum
-    case = audit_with(change, "--budget", str(budget), "--idx", "2", "--n_trials", trials)[0]
+    case = audit_with(change, "--budget", str(budget), "--idx", index, "--n_trials", trials)[0]
     if "turbo" in class_path:
         assert case["psnr"] > case["psnr_random_mean"] + 3
         assert case["evaluations"] == budget + 1
