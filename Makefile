@@ -35,12 +35,17 @@ lint: $(INSTALLED)
 test: lint
 	$(BIN)/python -m pytest
 
+# A step whose output is complete is not done again.
 demo: $(INSTALLED)
 	@echo "== 1/3  synthetic faces, in CelebA's own file layout"
 	$(BIN)/python -m ggl_lightning.data.synthetic --root $(DEMO)/faces --count $(DEMO_FACES) --seed 2203
 	@echo "== 2/3  train a prior for a minute, to show training (the audit uses the shipped one)"
-	$(BIN)/python train_gan.py fit --config configs/gan/demo.yaml \
-		--data.root $(DEMO)/faces --trainer.default_root_dir $(DEMO)/prior --trainer.max_time $(DEMO_TRAIN_TIME)
+	test -e $(DEMO)/prior/generator.safetensors || { \
+		$(BIN)/python train_gan.py fit --config configs/gan/demo.yaml \
+			--data.init_args.root $(DEMO)/faces --data.init_args.cache_dir $(DEMO)/cache \
+			--trainer.logger.init_args.save_dir $(DEMO) --trainer.max_time $(DEMO_TRAIN_TIME) && \
+		$(BIN)/python train_gan.py export --ckpt $(DEMO)/prior/checkpoints/last.ckpt \
+			--output $(DEMO)/prior/generator.safetensors; }
 	@echo "== 3/3  audit three held-out faces, undefended and under noise"
 	$(BIN)/python audit.py --config configs/audit/demo.yaml \
 		--data.images.init_args.root $(DEMO)/faces --out_dir $(DEMO) --exp_name audit $(DEMO_AUDIT_ARGS)
