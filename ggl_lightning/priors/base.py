@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from ggl_lightning.errors import check_positive
+
 
 class Prior(nn.Module, ABC):
     """A generator with its latent space, trained on public images.
+
+    Always in eval mode once that is set, so that an image depends on its own latent only.
 
     Attributes:
         latent_shape: Shape of one latent, without the batch dimension.
@@ -25,9 +30,12 @@ class Prior(nn.Module, ABC):
         parameter = next(self.parameters(), None)
         return torch.device("cpu") if parameter is None else parameter.device
 
-    @abstractmethod
+    def train(self, mode: bool = True) -> Self:
+        """Stays in eval mode, whatever Lightning asks for."""
+        return super().train(False)
+
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draws latents from the prior's distribution.
+        """Draws latents from the prior's distribution: ``N(0, I)``, unless a prior says otherwise.
 
         Args:
             n: How many.
@@ -36,7 +44,15 @@ class Prior(nn.Module, ABC):
 
         Returns:
             Float latents of shape ``(n, *latent_shape)`` on the prior's device.
+
+        Raises:
+            UserError: If ``n`` is not positive.
         """
+        check_positive("n", n)
+        device = torch.device("cpu") if generator is None else generator.device
+        return torch.randn(n, *self.latent_shape, generator=generator, device=device).to(
+            self.device
+        )
 
     @abstractmethod
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:

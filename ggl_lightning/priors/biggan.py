@@ -61,10 +61,6 @@ class BigGANPrior(Prior):
         self.register_buffer("settings", settings_digest(truncation, self.image_size, config))
         self.eval()
 
-    def train(self, mode: bool = True) -> BigGANPrior:
-        """Stays in eval mode, whatever Lightning asks for."""
-        return super().train(False)
-
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draws latents ``(n, 128)`` as the library does; see `Prior.sample`.
 

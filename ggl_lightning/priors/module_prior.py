@@ -88,18 +88,6 @@ class ModulePrior(Prior):
             settings_digest(type(generator), generator, output_range, output_size, conditional),
         )
 
-    def train(self, mode: bool = True) -> ModulePrior:
-        """Stays in eval mode, whatever Lightning asks for."""
-        return super().train(False)
-
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draws latents ``(n, *latent_shape)`` from ``N(0, I)``; see `Prior.sample`."""
-        check_positive("n", n)
-        device = torch.device("cpu") if generator is None else generator.device
-        return torch.randn(n, *self.latent_shape, generator=generator, device=device).to(
-            self.device
-        )
-
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images ``(N, 3, image_size, image_size)`` in ``[-1, 1]``; see `Prior.forward`.
 

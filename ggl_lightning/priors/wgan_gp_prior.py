@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from importlib.resources import as_file, files
 
-import torch
 from torch import Tensor
 
-from ggl_lightning.errors import check_positive
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.priors.generator_files import load_generator
 
@@ -39,18 +37,6 @@ class WGANGPPrior(Prior):
         self.latent_shape = (generator.latent_dim,)
         self.image_size = generator.image_size
         self.eval()
-
-    def train(self, mode: bool = True) -> WGANGPPrior:
-        """Stays in eval mode, whatever Lightning asks for."""
-        return super().train(False)
-
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draws latents ``(n, latent_dim)`` from ``N(0, I)``; see `Prior.sample`."""
-        check_positive("n", n)
-        device = torch.device("cpu") if generator is None else generator.device
-        return torch.randn(n, *self.latent_shape, generator=generator, device=device).to(
-            self.device
-        )
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images ``(N, 3, image_size, image_size)`` in ``[-1, 1]``; ``labels`` are ignored."""
