@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from torch import Tensor
 
-from torch import Tensor, nn
-
-from ggl_lightning.metrics.client_features import client_features
-from ggl_lightning.metrics.mean_over_images import MeanOverImages
+from ggl_lightning.metrics.client_features import ClientFeatureDistance
 
 
-class RepresentationMSE(MeanOverImages):
+class RepresentationMSE(ClientFeatureDistance):
     """Mean squared difference of the input of the client model's last layer.
 
     Per image ``(1/F) sum_f (r_f(reconstruction) - r_f(private image))^2`` over the ``F`` features
@@ -18,31 +15,11 @@ class RepresentationMSE(MeanOverImages):
     features. This is the "MSE-R" of the GGL paper's tables (Li et al. 2022, arXiv 2203.15696),
     which the published code logs as "RMSE" although it takes no root. Values compare only between
     audits of one client model.
-
-    Args:
-        client_model: The client model, in eval mode, on the metric's device.
-        last_layer: Its layer that outputs the logits.
-        **kwargs: For `torchmetrics.Metric`.
     """
 
-    def __init__(self, client_model: nn.Module, last_layer: nn.Linear, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.client_model = client_model
-        self.last_layer = last_layer
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Adds images.
-
-        Args:
-            preds: Reconstructions ``(N, 3, H, W)`` in ``[-1, 1]``.
-            target: Their private images, likewise.
-        """
-        self.add(self._squared_distance(preds, target))
-
-    def _squared_distance(self, preds: Tensor, target: Tensor) -> Tensor:
-        found, _ = client_features(self.client_model, self.last_layer, preds)
-        private, _ = client_features(self.client_model, self.last_layer, target)
-        return (found - private).square().mean(dim=1)
+    def distance(self, found: tuple[Tensor, Tensor], private: tuple[Tensor, Tensor]) -> Tensor:
+        """See `ClientFeatureDistance.distance`."""
+        return (found[0] - private[0]).square().mean(dim=1)
 
 
 class RepresentationRMSE(RepresentationMSE):
@@ -52,6 +29,6 @@ class RepresentationRMSE(RepresentationMSE):
     with the published tables.
     """
 
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """See `RepresentationMSE.update`."""
-        self.add(self._squared_distance(preds, target).sqrt())
+    def distance(self, found: tuple[Tensor, Tensor], private: tuple[Tensor, Tensor]) -> Tensor:
+        """See `ClientFeatureDistance.distance`."""
+        return super().distance(found, private).sqrt()
