@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,8 @@ BLOCK = PEOPLE_PER_BLOCK * PHOTOS_PER_PERSON
 
 # Pixels by which the temples are bare from which the hairline counts as receding.
 RECEDING = 5.5
+
+_FACIAL_HAIR = ("stubble", "moustache", "goatee", "beard", "sideburns")
 
 _PERSON_STREAM, _PHOTO_STREAM = 1, 2
 
@@ -208,65 +211,9 @@ def sample_person(seed: int, identity: int) -> Person:
     redness = d.normal(0, 0.03, -0.06, 0.07)
     skin = _along(_SKIN, tone) * np.array([1 + redness, 1, 1 - redness], dtype=np.float32)
     fullness = d.normal(0.30 + 0.1 * age, 0.22, 0.0, 1.0)
-
-    shade = d.uniform(0, 0.22) if d.chance(0.20) else d.normal(0.50, 0.24, 0.05, 1.0)
-    if not male:
-        shade = min(1.0, shade + 0.10 * d.chance(0.6))
-    if tone > 0.55:
-        shade *= 0.25
-    gray = 0.0
-    if age > 0.58 and d.chance(0.75 if male else 0.45):
-        gray = d.normal(2.6 * (age - 0.55), 0.2, 0, 1)
-    hair = _along(_HAIR, shade)
-    red = shade > 0.3 and d.chance(0.13)
-    if red:
-        hair = hair * np.array([1.15, 0.62, 0.42], dtype=np.float32)
-    gray_colour = to_linear(*([d.uniform(150, 205)] * 3))
-    hair = hair + np.float32(gray) * (gray_colour - hair)
-
-    bald = male and d.chance(0.05 + 0.08 * (age > 0.6))
-    receding = d.uniform(0, 4) if male else 0.0
-    if male and d.chance(0.10 + 0.4 * (age > 0.55)):
-        receding = d.uniform(7, 16)
-    bangs = not bald and receding < RECEDING and d.chance(0.09 if male else 0.21)
-    hairline = d.normal(-42.5, 2.5, -49, -37)
-    if bangs:
-        hairline = d.uniform(-25, -19)
-    wave = d.uniform(2.5, 6.0) if d.chance(0.26 if male else 0.5) else d.uniform(0, 1.2)
-    curl = d.uniform(0.3, 1.0) if wave > 2.5 and d.chance(0.4) else 0.0
-    parting = d.normal(0, 0.2, -0.42, 0.42)
-    flare = curtain = 0.0
-    if bald:
-        end, side, top = d.uniform(6, 14), d.uniform(0.5, 2.5), 0.0
-    elif male and not d.chance(0.09):
-        end, side, top = d.uniform(-8, 14), d.uniform(1.5, 6.5), d.uniform(3, 15)
-    elif not male and d.chance(0.16):
-        # Tied back: close to the head, ears free.
-        end, side, top = d.uniform(-2, 10), d.uniform(1.0, 4.0), d.uniform(4, 12)
-        wave = min(wave, 1.2)
-    else:
-        end = d.uniform(30, 62) if d.chance(0.25) else d.uniform(70, 140)
-        side, top = d.uniform(6, 15), d.uniform(5, 14)
-        flare = d.uniform(-4, 16)
-        # Hair that falls to both sides of the parting.
-        curtain = d.uniform(8, 20) if not bangs and d.chance(0.6) else 0.0
-
-    stubble = moustache = goatee = beard = sideburns = 0.0
-    if male:
-        if d.chance(0.27):
-            stubble = d.uniform(0.25, 0.6)
-        roll = d.unit()
-        if roll < 0.095:
-            beard = d.uniform(0.6, 0.95)
-            moustache, goatee = beard * d.uniform(0.7, 1.0), beard
-            sideburns = beard
-        elif roll < 0.16:
-            goatee = d.uniform(0.6, 0.95)
-            moustache = goatee if d.chance(0.5) else 0.0
-        elif roll < 0.185:
-            moustache = d.uniform(0.6, 0.95)
-        if d.chance(0.05):
-            sideburns = max(sideburns, d.uniform(0.6, 0.9))
+    hair_colour = _hair_colour(d, male, age, tone)
+    haircut = _haircut(d, male, age)
+    facial_hair: dict[str, Any] = _facial_hair(d) if male else dict.fromkeys(_FACIAL_HAIR, 0.0)
 
     return Person(
         male=male,
@@ -295,32 +242,97 @@ def sample_person(seed: int, identity: int) -> Person:
         upper_lip=d.normal(3.4 - 0.8 * m + 0.8 * (tone > 0.5), 0.6, 1.6, 5.5),
         lower_lip=d.normal(5.0 - 0.8 * m + 0.8 * (tone > 0.5), 0.7, 2.8, 7.5),
         bags=d.normal(0.2 + 0.6 * age, 0.18, 0, 1),
-        hair_shade=shade,
-        red=red,
-        gray=gray,
-        hair=hair,
-        bald=bald,
-        hair_end_y=end,
-        hair_side=side,
-        hair_top=top,
-        hairline_y=hairline,
-        hair_opening=d.normal(-2.5, 1.5, -6, 0) - 2.0 * (end > 20),
-        hair_flare=flare,
-        parting=parting,
-        curtain=curtain,
-        receding=receding,
-        bangs=bangs,
-        wave=wave,
-        curl=curl,
-        stubble=stubble,
-        moustache=moustache,
-        goatee=goatee,
-        beard=beard,
-        sideburns=sideburns,
+        hair_opening=d.normal(-2.5, 1.5, -6, 0) - 2.0 * (haircut["hair_end_y"] > 20),
         glasses=d.chance(0.04 + 0.06 * (age > 0.6)),
         makeup_habit=0.0 if male else d.normal(0.62, 0.27, 0, 1),
         earring_habit=0.03 if male else d.uniform(0, 0.65),
+        **hair_colour,
+        **haircut,
+        **facial_hair,
     )
+
+
+def _hair_colour(d: _Dice, male: bool, age: float, tone: float) -> dict[str, Any]:
+    """The traits of a person's hair colour by name."""
+    shade = d.uniform(0, 0.22) if d.chance(0.20) else d.normal(0.50, 0.24, 0.05, 1.0)
+    if not male:
+        shade = min(1.0, shade + 0.10 * d.chance(0.6))
+    if tone > 0.55:
+        shade *= 0.25
+    gray = 0.0
+    if age > 0.58 and d.chance(0.75 if male else 0.45):
+        gray = d.normal(2.6 * (age - 0.55), 0.2, 0, 1)
+    hair = _along(_HAIR, shade)
+    red = shade > 0.3 and d.chance(0.13)
+    if red:
+        hair = hair * np.array([1.15, 0.62, 0.42], dtype=np.float32)
+    gray_colour = to_linear(*([d.uniform(150, 205)] * 3))
+    hair = hair + np.float32(gray) * (gray_colour - hair)
+    return {"hair_shade": shade, "red": red, "gray": gray, "hair": hair}
+
+
+def _haircut(d: _Dice, male: bool, age: float) -> dict[str, Any]:
+    """The traits of a person's haircut by name."""
+    bald = male and d.chance(0.05 + 0.08 * (age > 0.6))
+    receding = d.uniform(0, 4) if male else 0.0
+    if male and d.chance(0.10 + 0.4 * (age > 0.55)):
+        receding = d.uniform(7, 16)
+    bangs = not bald and receding < RECEDING and d.chance(0.09 if male else 0.21)
+    hairline = d.normal(-42.5, 2.5, -49, -37)
+    if bangs:
+        hairline = d.uniform(-25, -19)
+    wave = d.uniform(2.5, 6.0) if d.chance(0.26 if male else 0.5) else d.uniform(0, 1.2)
+    curl = d.uniform(0.3, 1.0) if wave > 2.5 and d.chance(0.4) else 0.0
+    parting = d.normal(0, 0.2, -0.42, 0.42)
+    flare = curtain = 0.0
+    if bald:
+        end, side, top = d.uniform(6, 14), d.uniform(0.5, 2.5), 0.0
+    elif male and not d.chance(0.09):
+        end, side, top = d.uniform(-8, 14), d.uniform(1.5, 6.5), d.uniform(3, 15)
+    elif not male and d.chance(0.16):
+        # Tied back: close to the head, ears free.
+        end, side, top = d.uniform(-2, 10), d.uniform(1.0, 4.0), d.uniform(4, 12)
+        wave = min(wave, 1.2)
+    else:
+        end = d.uniform(30, 62) if d.chance(0.25) else d.uniform(70, 140)
+        side, top = d.uniform(6, 15), d.uniform(5, 14)
+        flare = d.uniform(-4, 16)
+        # Hair that falls to both sides of the parting.
+        curtain = d.uniform(8, 20) if not bangs and d.chance(0.6) else 0.0
+    return {
+        "bald": bald,
+        "hair_end_y": end,
+        "hair_side": side,
+        "hair_top": top,
+        "hairline_y": hairline,
+        "hair_flare": flare,
+        "parting": parting,
+        "curtain": curtain,
+        "receding": receding,
+        "bangs": bangs,
+        "wave": wave,
+        "curl": curl,
+    }
+
+
+def _facial_hair(d: _Dice) -> dict[str, Any]:
+    """The density of a man's stubble and beard by name and place."""
+    stubble = moustache = goatee = beard = sideburns = 0.0
+    if d.chance(0.27):
+        stubble = d.uniform(0.25, 0.6)
+    roll = d.unit()
+    if roll < 0.095:
+        beard = d.uniform(0.6, 0.95)
+        moustache, goatee = beard * d.uniform(0.7, 1.0), beard
+        sideburns = beard
+    elif roll < 0.16:
+        goatee = d.uniform(0.6, 0.95)
+        moustache = goatee if d.chance(0.5) else 0.0
+    elif roll < 0.185:
+        moustache = d.uniform(0.6, 0.95)
+    if d.chance(0.05):
+        sideburns = max(sideburns, d.uniform(0.6, 0.9))
+    return dict(zip(_FACIAL_HAIR, (stubble, moustache, goatee, beard, sideburns), strict=True))
 
 
 def sample_photo(seed: int, index: int, person: Person) -> Photo:
