@@ -74,7 +74,8 @@ class Pose:
         """Head coordinates seen at each half-resolution pixel: two ``(109, 89)`` arrays.
 
         Solves ``project(X, Y) = pixel`` by fixed-point iteration on a quarter-resolution
-        grid, where the smooth maps lose less than 0.2 pixels.
+        grid: 99% of the pixels are right to 0.11 pixels, and those beside the nose of the most
+        turned heads to 1.3.
         """
         yaw, pitch, roll = radians(self.yaw), radians(self.pitch), radians(self.roll)
         dx = (_COARSE_X - np.float32(self.anchor_x)) * np.float32(1 / self.scale)
