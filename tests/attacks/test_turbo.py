@@ -40,11 +40,11 @@ def test_initial_points_are_a_latin_hypercube():
 
 def test_it_beats_its_own_initial_design_and_repeats_to_the_bit():
     search = TuRBOSearch(batch_size=5, initial=20)
-    loop, asked = _run(search, budget=70)
+    loop, asked = _run(search, budget=45)
     assert bowl(asked[20:]).min() < bowl(asked[:20]).min() / 4
     assert loop.best_loss == pytest.approx(bowl(asked).min().item())
     torch.rand(3)
-    again, asked_again = _run(search, budget=70)
+    again, asked_again = _run(search, budget=45)
     assert torch.equal(asked, asked_again)
     assert torch.equal(loop.best_latent, again.best_latent)
     _, other = _run(search, budget=25, seed=1)
@@ -54,9 +54,9 @@ def test_it_beats_its_own_initial_design_and_repeats_to_the_bit():
 def test_an_exhausted_region_restarts_with_a_new_design_and_keeps_the_best(monkeypatch):
     monkeypatch.setattr("ggl_lightning.attacks.searches.trust_region._MINIMUM_LENGTH", 0.5)
     search = TuRBOSearch(batch_size=3, initial=6)
-    search.start((1,), budget=60, seed=0)
+    search.start((1,), budget=45, seed=0)
     seen, restarts = [], 0
-    for _ in range(search.rounds(60)):
+    for _ in range(search.rounds(45)):
         latents = search.ask()
         losses = torch.ones(len(latents)) if seen else bowl(latents)  # nothing improves any more
         seen.append((losses.min().item(), latents[losses.argmin()]))

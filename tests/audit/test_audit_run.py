@@ -171,25 +171,24 @@ def test_time_limit_from_yaml_is_recorded(audit, tiny_config, tmp_path):
     assert "time limit" in case["stop_reason"]
 
 
-def test_the_real_command_prints_a_table_and_a_resolved_configuration(tiny_config):
-    def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "audit.py", "--config", str(tiny_config), *arguments],
-            cwd=REPOSITORY,
-            env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
-    done = run("--idx", "0", "--budget", "2")
+def test_the_real_command_prints_a_table_and_a_resolved_configuration(tiny_config, audit, capsys):
+    done = subprocess.run(
+        [sys.executable, "audit.py", "--config", str(tiny_config), "--idx=0", "--budget=2"],
+        cwd=REPOSITORY,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     header, first, second = done.stdout.splitlines()[:3]
     assert header.split()[:3] == ["image", "defense", "attack"]
     assert first.split()[:3] == ["0", "none", "cma"]
     assert second.split()[:3] == ["0", "noise0.1", "cma"]
     assert "summary.png" in done.stdout
-    printed = run("--budget", "7", "--ng_method", "PSO", "--print_config")
-    attack = yaml.safe_load(printed.stdout)["data"]["attacks"]["cma"]["init_args"]
+    with pytest.raises(SystemExit) as ended:
+        audit("--budget", "7", "--ng_method", "PSO", "--print_config")
+    assert ended.value.code == 0
+    attack = yaml.safe_load(capsys.readouterr().out)["data"]["attacks"]["cma"]["init_args"]
     assert attack["budget"] == 7
     assert attack["search"]["init_args"]["method"] == "PSO"

@@ -1,5 +1,6 @@
 """The command line: a client model really learns, and its accuracy travels with its weights."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +63,14 @@ def accuracy(model: nn.Module, count: int = 100) -> float:
 
 def test_train_export_load_resume(tmp_path, config, capsys):
     command = [sys.executable, str(REPOSITORY / "train_client.py"), "fit", "--config", str(config)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command,
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
 
     best = tmp_path / "run/version_0/checkpoints/best.ckpt"
