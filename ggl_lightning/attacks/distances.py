@@ -2,53 +2,30 @@
 
 from __future__ import annotations
 
-from enum import Enum
+import logging
 
-import torch
 from torch import Tensor, nn
 
+from ggl_lightning.attacks.distance import Distance
+from ggl_lightning.attacks.one_by_one import OneByOneDistances
+from ggl_lightning.attacks.per_candidate.population_distances import PopulationDistances
+from ggl_lightning.attacks.per_candidate.population_pass import CannotBatchError
 from ggl_lightning.clients import Update, UpdateRule
 from ggl_lightning.defenses import Adaptation
-from ggl_lightning.errors import UserError
+from ggl_lightning.errors import UserError, check_positive
 
+__all__ = ["Distance", "UpdateDistances"]
 
-class Distance(Enum):
-    """Distance between two tensors of two updates.
-
-    * ``l2``: squared Euclidean distance ``||g - y||^2`` (Li et al. 2022, eq. 4).
-    * ``l1``: sum of absolute differences.
-    * ``cosine``: ``1 - <g, y> / (||g|| ||y||)``, between 0 and 2 (as Geiping et al. 2020, but per
-      tensor); 0 between two zero tensors, 1 if only one of them is zero.
-    """
-
-    l2 = "l2"
-    l1 = "l1"
-    cosine = "cosine"
-
-    def __call__(self, ours: Tensor, theirs: Tensor) -> Tensor:
-        """The distance, a scalar, differentiable with respect to ``ours``."""
-        match self:
-            case Distance.l2:
-                return (ours - theirs).square().sum()
-            case Distance.l1:
-                return (ours - theirs).abs().sum()
-            case Distance.cosine:
-                return _cosine_distance(ours, theirs)
-
-
-def _cosine_distance(ours: Tensor, theirs: Tensor) -> Tensor:
-    squares = ours.square().sum() * theirs.square().sum()
-    if squares == 0:
-        same = bool((ours == theirs).all())
-        return 0 * ours.sum() + (0 if same else 1)
-    return 1 - (ours * theirs).sum() * squares.rsqrt()
+_log = logging.getLogger(__name__)
 
 
 class UpdateDistances:
     """Distances between candidates' updates and the received one, per parameter tensor.
 
     This is where a population is turned into distances, and the only part of the objective that
-    knows how: it evaluates the candidates one by one.
+    knows how: in one pass over the whole population where there is a closed form (see
+    `per_candidate`), one by one where there is none. Both give the same numbers; which one runs,
+    and why, is logged once if it is the slow one.
 
     Args:
         model: The client model, in eval mode.
@@ -56,10 +33,13 @@ class UpdateDistances:
         rule: How a client's images become an update.
         adaptation: Applied to every candidate's update before it is compared.
         distance: What is measured between two tensors.
+        max_memory_mb: Bound on the memory for the activations of candidates that are evaluated
+            together, in units of 2^20 bytes; larger populations are evaluated in parts.
 
     Raises:
-        UserError: If the model is in training mode, where batch statistics would couple the
-            candidates, or the update does not fit the model's parameters.
+        UserError: If ``max_memory_mb`` is not positive; if the model is in training mode, where
+            batch statistics would couple the candidates; if the update does not fit the model's
+            parameters.
     """
 
     def __init__(
@@ -69,7 +49,9 @@ class UpdateDistances:
         rule: UpdateRule,
         adaptation: Adaptation | None = None,
         distance: Distance = Distance.l2,
+        max_memory_mb: float = 1024,
     ) -> None:
+        check_positive("max_memory_mb of the objective", max_memory_mb)
         if any(module.training for module in model.modules()):
             raise UserError(
                 "The client model must be in eval mode for an attack (model.eval()): in training "
@@ -82,11 +64,20 @@ class UpdateDistances:
                 f"The received update has {len(found)} tensors that do not match the client "
                 f"model's {len(expected)} parameters: it was computed with another model."
             )
+        self._one_by_one = OneByOneDistances(model, received, rule, adaptation, distance)
+        self._together: PopulationDistances | None = None
+        try:
+            self._together = PopulationDistances(
+                model, received, rule, adaptation, distance, max_memory_mb
+            )
+        except CannotBatchError as error:
+            _announce(model, error)
         self._model = model
-        self._received = received
-        self._rule = rule
-        self._adaptation = adaptation
-        self._distance = distance
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether candidates are evaluated one by one; a first call may find that they must be."""
+        return self._together is None
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Evaluates a population.
@@ -100,11 +91,18 @@ class UpdateDistances:
             The distance of candidate ``c`` in parameter tensor ``l``: ``(C, L)``; differentiable
             with respect to ``images`` if they require gradients.
         """
-        return torch.stack([self._one(candidate, labels) for candidate in images])
+        if self._together is not None:
+            try:
+                return self._together(images, labels)
+            except CannotBatchError as error:
+                _announce(self._model, error)
+                self._together = None
+        return self._one_by_one(images, labels)
 
-    def _one(self, images: Tensor, labels: Tensor) -> Tensor:
-        update = self._rule(self._model, images, labels)
-        if self._adaptation is not None:
-            update = self._adaptation(update)
-        pairs = zip(update, self._received, strict=True)
-        return torch.stack([self._distance(ours, theirs) for ours, theirs in pairs])
+
+def _announce(model: nn.Module, error: CannotBatchError) -> None:
+    _log.info(
+        "Candidates are evaluated one by one, since of the client model %s %s.",
+        type(model).__name__,
+        error,
+    )

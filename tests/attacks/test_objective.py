@@ -59,7 +59,10 @@ def test_distance_to_the_same_image_is_zero():
     model = TinyClient().eval()
     image, label = torch.rand(1, 3, 8, 8), torch.tensor([1])
     distances = UpdateDistances(model, client_update(model, image, label), GRADIENT)
-    assert torch.equal(distances(image[None], label), torch.zeros(1, 6 + 2))
+    found = distances(image[None], label)
+    assert found.shape == (1, 6 + 2)
+    # Not exactly: a population's gradients may be summed in another order than one candidate's.
+    assert found.max() < 1e-10
 
 
 def test_training_mode_and_foreign_updates_are_refused():

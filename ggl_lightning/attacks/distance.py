@@ -1,0 +1,39 @@
+"""What is measured between two tensors of two updates."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from torch import Tensor
+
+
+class Distance(Enum):
+    """Distance between two tensors of two updates.
+
+    * ``l2``: squared Euclidean distance ``||g - y||^2`` (Li et al. 2022, eq. 4).
+    * ``l1``: sum of absolute differences.
+    * ``cosine``: ``1 - <g, y> / (||g|| ||y||)``, between 0 and 2 (as Geiping et al. 2020, but per
+      tensor); 0 between two zero tensors, 1 if only one of them is zero.
+    """
+
+    l2 = "l2"
+    l1 = "l1"
+    cosine = "cosine"
+
+    def __call__(self, ours: Tensor, theirs: Tensor) -> Tensor:
+        """The distance, a scalar, differentiable with respect to ``ours``."""
+        match self:
+            case Distance.l2:
+                return (ours - theirs).square().sum()
+            case Distance.l1:
+                return (ours - theirs).abs().sum()
+            case Distance.cosine:
+                return _cosine_distance(ours, theirs)
+
+
+def _cosine_distance(ours: Tensor, theirs: Tensor) -> Tensor:
+    squares = ours.square().sum() * theirs.square().sum()
+    if squares == 0:
+        same = bool((ours == theirs).all())
+        return 0 * ours.sum() + (0 if same else 1)
+    return 1 - (ours * theirs).sum() * squares.rsqrt()

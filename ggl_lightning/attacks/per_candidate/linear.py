@@ -1,0 +1,44 @@
+"""Per-candidate gradients of linear layers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ggl_lightning.attacks.per_candidate.layer_rule import MatrixRule, gram_is_cheaper
+
+
+class LinearRule(MatrixRule):
+    """`torch.nn.Linear`, with any dimensions between the images' and the features'."""
+
+    layer: nn.Linear
+
+    def prefers_gram(self, a: Tensor, b: Tensor) -> bool:
+        """See `MatrixRule.prefers_gram`."""
+        outputs, features = self.layer.weight.shape
+        positions = a[0].numel() // features
+        work = positions**2 * (features + outputs)
+        return gram_is_cheaper(work, positions**2, outputs * features)
+
+    def weight_norm_squares(self, a: Tensor, b: Tensor) -> Tensor:
+        """See `MatrixRule.weight_norm_squares`."""
+        a, b = _positions(a), _positions(b)
+        return ((a @ a.mT) * (b @ b.mT)).sum(dim=(1, 2), dtype=torch.float64)
+
+    def outputs_with(self, weight: Tensor, a: Tensor) -> Tensor:
+        """See `MatrixRule.outputs_with`."""
+        return F.linear(a, weight)
+
+    def bias_gradients(self, b: Tensor) -> Tensor:
+        """See `MatrixRule.bias_gradients`."""
+        return _positions(b).sum(dim=1)
+
+    def weight_gradients(self, a: Tensor, b: Tensor) -> Tensor:
+        """See `MatrixRule.weight_gradients`."""
+        return _positions(b).mT @ _positions(a)
+
+
+def _positions(tensor: Tensor) -> Tensor:
+    """Features last: ``(C, N, ..., d)`` as ``(C, T, d)``."""
+    return tensor.flatten(1, -2)
