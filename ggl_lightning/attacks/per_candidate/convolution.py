@@ -135,12 +135,15 @@ def _weight_gradients(
 ) -> Tensor:
     """Gradients by one convolution in which each candidate is a group of its own."""
     count = len(a)
-    shape = layer.weight.shape
     output_padding = [int(size) for size in layer.output_padding] if transposed else [0, 0]
+    # Only its shape and memory format matter.
+    weight = layer.weight.detach()
+    if count > 1:
+        weight = weight.new_empty(1).expand(count * len(weight), *weight.shape[1:])
     _, gradients, _ = torch.ops.aten.convolution_backward(
         b.transpose(0, 1).flatten(1, 2),
         a.transpose(0, 1).flatten(1, 2),
-        layer.weight.new_empty(1).expand(count * shape[0], *shape[1:]),  # only its shape matters
+        weight,
         None,
         list(layer.stride),
         padding,

@@ -16,9 +16,9 @@ _TOLERANCE = 1e-2
 """Relative difference between the two paths above which a model cannot be batched. Rounding stays
 far below; images that influence each other, or a weight that is used twice, go far beyond."""
 
-_BYTES_PER_CAUGHT = 3
-"""Peak bytes of a pass per byte of the layers' inputs and outputs (measured: activations between
-the layers, gradients, temporaries)."""
+_BYTES_PER_CAUGHT = 2
+"""Peak bytes of a pass per byte of its layers' inputs and outputs, at most: one layer's output is
+often the next one's input, and a gradient is dropped once it has been compared."""
 
 
 class PopulationDistances:
