@@ -33,7 +33,8 @@ class SaveAuditConfig(SaveConfigCallback):
         """Writes ``config.yaml``."""
         if trainer.is_global_zero and isinstance(pl_module, AuditModule):
             path = pl_module.run_folder.path / self.config_filename
-            self.parser.save(self.config, str(path), overwrite=True)
+            # A null that overrides a default must not be lost.
+            self.parser.save(self.config, str(path), skip_none=False, overwrite=True)
 
 
 class AuditCLI(LightningCLI):
@@ -53,7 +54,7 @@ class AuditCLI(LightningCLI):
         wanted = [argument for argument in arguments if argument != _PRINT_CONFIG]
         self.config = apply_shortcuts(parser, parser.parse_args(wanted))
         if wanted != arguments:
-            print(parser.dump(self.config), end="")
+            print(parser.dump(self.config, skip_none=False), end="")
             sys.exit(0)
 
     def before_instantiate_classes(self) -> None:
