@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ggl_lightning.atomic_file import replacing
 from ggl_lightning.errors import UserError
 
 _SHOWN = 6  # names in an error message
@@ -87,11 +88,10 @@ def write_safetensors(
         raise UserError(f"The output {str(path)!r} must end in .safetensors.")
     # Copies: safetensors refuses tensors that share memory.
     copies = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
-    unfinished = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(copies, unfinished, metadata)
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            save_file(copies, unfinished, metadata)
     except (OSError, SafetensorError) as error:
         raise UserError(f"Cannot write {str(path)!r}: {error}.") from error
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from ggl_lightning.clients import (
 )
 from ggl_lightning.defenses import ClientSide
 from ggl_lightning.errors import UserError, check_positive
-from ggl_lightning.metrics import build_reconstruction_metrics, mean_psnr
+from ggl_lightning.metrics import InferredLabelAccuracy, build_reconstruction_metrics, mean_psnr
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.seeding import seeded
 
@@ -111,6 +111,8 @@ class AuditModule(SearchHost):
         if self.trainer.is_global_zero:
             self.run_folder.open(self._keys)
         self.trainer.strategy.barrier("audit_run_folder")
+        # Successive cases mostly share their label; more labels' images would fill the memory.
+        self._random_images = lru_cache(maxsize=2)(self._generate_random_images)
         available = build_reconstruction_metrics(
             self.client_model, self._classifier.layer, self.prior.image_size, *self.lpips_weights
         )
@@ -172,7 +174,7 @@ class AuditModule(SearchHost):
             self.run_folder.write_tables(self._keys)
 
     @torch.no_grad()
-    def _random_images(self, label: int) -> Tensor:
+    def _generate_random_images(self, label: int) -> Tensor:
         """What an attacker generates who knows the label alone; the same for every case."""
         latents = self.prior.sample(self.random_samples, torch.Generator().manual_seed(0))
         return self.prior(latents, torch.full((len(latents),), label, device=self.device))
@@ -214,8 +216,7 @@ class AuditModule(SearchHost):
         scores: dict[str, float],
         seconds: float,
     ) -> CaseResult:
-        labels = case.labels.tolist()
-        right = (Counter(labels) & Counter(found.inferred.labels)).total()
+        label_accuracy = InferredLabelAccuracy()(torch.tensor(found.inferred.labels), case.labels)
         return {
             "name": case.name,
             "key": self._keys[case.name],
@@ -224,11 +225,11 @@ class AuditModule(SearchHost):
             "defense": case.defense_name,
             "attack": case.attack_name,
             "seed": case.seed,
-            "labels": labels,
+            "labels": case.labels.tolist(),
             "inferred_labels": found.inferred.labels,
             "assumed_labels": found.labels[order].tolist(),
-            "label_correct": right == len(labels),
-            "label_accuracy": right / len(labels),
+            "label_correct": label_accuracy.item() == 1,
+            "label_accuracy": label_accuracy.item(),
             "label_margin": found.inferred.margin,
             **scores,
             **dict.fromkeys(self._missing_metrics),

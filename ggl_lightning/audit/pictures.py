@@ -11,6 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import save_image
 
+from ggl_lightning.atomic_file import replacing
+from ggl_lightning.image_range import to_unit_range
+
 _TILE = 128  # shown size of one image, in pixels
 _MARGIN = 12
 _CAPTION = 34
@@ -24,7 +27,7 @@ def save_images(images: Tensor, path: Path) -> None:
     A single image is written without any border.
     """
     columns = math.ceil(math.sqrt(len(images)))
-    save_image((images * 0.5 + 0.5).clamp(0, 1), path, nrow=columns, padding=0)
+    save_image(to_unit_range(images), path, nrow=columns, padding=0)
 
 
 def comparison_sheet(cases: Sequence[tuple[dict[str, Any], Path]], path: Path) -> None:
@@ -56,9 +59,8 @@ def comparison_sheet(cases: Sequence[tuple[dict[str, Any], Path]], path: Path) -
             left = _MARGIN + j * cell_width
             sheet.paste(_tile(picture), (left, top))
             _write(draw, (left, top + _TILE + 2), caption)
-    temporary = path.with_name(f".{path.name}")
-    sheet.save(temporary, format="PNG")
-    temporary.replace(path)
+    with replacing(path) as unfinished:
+        sheet.save(unfinished, format="PNG")
 
 
 def _tile(picture: Path) -> Image.Image:

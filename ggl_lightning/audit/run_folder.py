@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ggl_lightning.atomic_file import replacing
 from ggl_lightning.audit.case import check_name
 from ggl_lightning.audit.pictures import comparison_sheet, save_images
 from ggl_lightning.errors import UserError
@@ -144,12 +145,10 @@ class RunFolder:
 
 def write_atomically(path: Path, text: str) -> None:
     """Replaces a file's content in one step: readers see the old text or the new, never half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
+    with replacing(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _read_result(file: Path) -> CaseResult | None:

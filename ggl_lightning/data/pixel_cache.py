@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from ggl_lightning.atomic_file import replacing
 from ggl_lightning.data.image_transform import TRANSFORM_VERSION, to_signed_range
 from ggl_lightning.errors import UserError
 
@@ -85,10 +84,10 @@ def build_pixel_cache(
         "fortran_order": False,
         "shape": (count, 3, image_size, image_size),
     }
-    unfinished = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
+            replacing(path) as unfinished,
             unfinished.open("xb") as file,
             ThreadPoolExecutor() as pool,
             tqdm(total=count, desc=f"caching {path.stem}", unit="img", disable=None) as progress,
@@ -99,16 +98,11 @@ def build_pixel_cache(
                 images = list(pool.map(read, range(start, min(start + _CHUNK, count))))
                 file.write(torch.stack(images).numpy().tobytes())
                 progress.update(len(images))
-        unfinished.replace(path)
     except OSError as error:
         raise UserError(
             f"cannot write the cache {path}: {error.strerror}. "
             "Give another cache_dir, or none to decode every image anew."
         ) from error
-    finally:
-        # mkdir may have failed because a parent is a file.
-        with contextlib.suppress(NotADirectoryError):
-            unfinished.unlink(missing_ok=True)
 
 
 class CachedFaces(Dataset[tuple[Tensor, Tensor]]):

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
 from ggl_lightning.errors import check_positive
+from ggl_lightning.image_range import to_unit_range
 from ggl_lightning.priors.wgan_gp import WGANGP
 
 
@@ -84,4 +85,4 @@ class FixedLatentGrid(Callback):
         with torch.no_grad():
             images = generator(latents.to(module.device))
         generator.train(was_training)
-        return (images.float().cpu() + 1) / 2
+        return to_unit_range(images.float().cpu())

@@ -10,6 +10,7 @@ from torch import Tensor
 from ggl_lightning.attacks.callbacks.base import SearchCallback, SearchHost
 from ggl_lightning.attacks.search_loop import SearchLoop
 from ggl_lightning.errors import check_positive
+from ggl_lightning.image_range import to_unit_range
 
 
 class SearchTensorBoard(SearchCallback):
@@ -63,7 +64,7 @@ class SearchTensorBoard(SearchCallback):
 
 def _stack(images: Tensor) -> Tensor:
     """One picture in ``[0, 1]`` with the images ``(N, 3, H, W)`` one below the other."""
-    return (torch.cat(list(images), dim=1) * 0.5 + 0.5).clamp(0, 1)
+    return to_unit_range(torch.cat(list(images), dim=1))
 
 
 def _tensorboards(trainer: pl.Trainer) -> list[TensorBoardLogger]:

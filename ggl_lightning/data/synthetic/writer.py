@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ggl_lightning.atomic_file import replacing
 from ggl_lightning.data.celeba_layout import BASE_FOLDER, IMAGE_FOLDER
 from ggl_lightning.data.synthetic.attributes import FaceDescription
 from ggl_lightning.data.synthetic.faces import draw_face
@@ -129,9 +130,8 @@ def _already_there(folder: Path, recipe: dict[str, int]) -> bool:
 
 def _write_marker(folder: Path, recipe: dict[str, int], complete: bool) -> None:
     text = json.dumps({**recipe, "complete": complete}, indent=2) + "\n"
-    partial = folder / (MARKER_FILE + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(folder / MARKER_FILE)
+    with replacing(folder / MARKER_FILE) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
 
 
 def _drawn(jobs: list[tuple[str, int, int, int]], workers: int) -> Iterator[list[FaceDescription]]:

@@ -1,0 +1,26 @@
+"""Files that appear when they are complete, or not at all."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a file beside ``path`` to write; on success it takes ``path``'s place in one step.
+
+    Readers see the old file or the new one, never half of it. If the block raises, the old file
+    stays and nothing else is left behind. Several processes may write the same path at once.
+
+    Args:
+        path: The file to write; its folder must exist.
+    """
+    unfinished = path.with_name(f".{path.name}-{uuid.uuid4().hex}.tmp")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
