@@ -83,7 +83,9 @@ def load_images(
     if at_most is not None and at_most < count:
         indices = np.sort(rng.choice(count, at_most, replace=False)).tolist()
         dataset = Subset(dataset, indices)
-    batches = list(DataLoader(dataset, batch_size=_IMAGES_AT_ONCE))
+    # A loader without a generator of its own draws from the global one, even in order.
+    loader = DataLoader(dataset, batch_size=_IMAGES_AT_ONCE, generator=torch.Generator())
+    batches = list(loader)
     return LabelledImages(
         images=torch.cat([images for images, _ in batches]),
         labels=torch.cat([labels for _, labels in batches]).long(),

@@ -44,8 +44,8 @@ class IIDPartition(Partition):
 class DirichletPartition(Partition):
     """Clients differ in their classes and in how many images they have.
 
-    Of each class, client ``i`` gets the share ``p_i``, where ``p ~ Dirichlet(alpha, ..., alpha)`` is
-    drawn anew for every class: the "distribution-based label imbalance" of Li et al. 2022
+    Of each class, client ``i`` gets the share ``p_i``, where ``p ~ Dirichlet(alpha, ..., alpha)``
+    is drawn anew for every class: the "distribution-based label imbalance" of Li et al. 2022
     ("Federated learning on non-IID data silos", arXiv 2102.02079). With a small ``alpha`` few
     clients hold most of a class; with a large one all are alike.
 

@@ -79,9 +79,7 @@ class ServerAdam(ServerOptimizer):
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """See `ServerOptimizer.build`."""
-        return torch.optim.Adam(
-            parameters, lr=self.learning_rate, betas=(self.beta1, self.beta2)
-        )
+        return torch.optim.Adam(parameters, lr=self.learning_rate, betas=(self.beta1, self.beta2))
 
 
 def _check_share(name: str, value: float) -> None:

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Iterator
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ggl_lightning.clients import (
-    ClassifierLayer,
-    GradientUpdate,
-    Update,
-    UpdateRule,
-    find_classifier_layer,
-)
-from ggl_lightning.defenses import ClientSide, Defense
+from ggl_lightning.clients import GradientUpdate, UpdateRule
+from ggl_lightning.defenses import Defense
 from ggl_lightning.errors import UserError, check_non_negative, check_positive
-from ggl_lightning.federated.images import FederatedImages, LabelledImages, load_images
+from ggl_lightning.federated.federation import DivergedError, Federation
+from ggl_lightning.federated.images import FederatedImages, load_images
 from ggl_lightning.federated.partition import IIDPartition, Partition
 from ggl_lightning.federated.result import FederatedResult
+from ggl_lightning.federated.sampling import Sampling
 from ggl_lightning.federated.server import ServerAdam, ServerOptimizer
-
-_TEST_BATCH = 256
-
-# Streams of randomness: what one draws leaves the others as they are.
-_IMAGES, _PARTITION, _SAMPLING, _DEFENSE = range(4)
+from ggl_lightning.federated.streams import IMAGES, PARTITION, stream
 
 
 class FederatedTraining:
@@ -72,7 +64,7 @@ class FederatedTraining:
 
     def __init__(
         self,
-        rounds: int = 240,
+        rounds: int = 200,
         clients: int = 20,
         clients_per_round: int = 8,
         images_per_client_update: int | None = 8,
@@ -127,8 +119,8 @@ class FederatedTraining:
         """
         if self._loaded is None or self._loaded[0] is not train or self._loaded[1] is not test:
             images = FederatedImages(
-                load_images(train, self.train_images, _rng(self.seed, _IMAGES, 0), "train"),
-                load_images(test, self.test_images, _rng(self.seed, _IMAGES, 1), "test"),
+                load_images(train, self.train_images, stream(IMAGES, self.seed, 0), "train"),
+                load_images(test, self.test_images, stream(IMAGES, self.seed, 1), "test"),
             )
             self._loaded = (train, test, images)
         return self._loaded[2]
@@ -164,24 +156,18 @@ class FederatedTraining:
         check_non_negative("seed of the training", seed)
         images = self.load(train, test)
         started = time.perf_counter()
-        federation = _Federation(self, model, images, defense, torch.device(device), seed)
+        federation = self._federation(model, images, defense, torch.device(device), seed)
         curve: list[tuple[int, float]] = []
         error = None
+        number = 0
         try:
             curve.append((0, federation.accuracy()))
-            progress = tqdm(
-                range(1, self.rounds + 1),
-                desc=f"training under {type(defense).__name__}",
-                unit="round",
-                leave=False,
-                disable=None,
-            )
-            for number in progress:
+            for number in self._rounds_with_progress(defense):
                 federation.round(number)
                 if number % self.evaluate_every == 0 or number == self.rounds:
                     curve.append((number, federation.accuracy()))
-        except _NotFiniteError as failure:
-            error = str(failure)
+        except DivergedError as failure:
+            error = f"training diverged in round {number} of {self.rounds}: {failure}"
         return FederatedResult(
             accuracy=curve[-1][1] if error is None else None,
             curve=curve,
@@ -194,135 +180,33 @@ class FederatedTraining:
             error=error,
         )
 
-
-class _NotFiniteError(Exception):
-    """The training has left the numbers; the message says where."""
-
-
-class _Federation:
-    """The server and its clients during one training."""
-
-    def __init__(
+    def _federation(
         self,
-        settings: FederatedTraining,
         model: nn.Module,
         images: FederatedImages,
         defense: Defense,
         device: torch.device,
         seed: int,
-    ) -> None:
-        self._settings = settings
-        self._images = images
-        self._defense = defense
-        self._device = device
-        self._seed = seed
-        self._model = copy.deepcopy(model).to(device).eval()
-        self._parameters = list(self._model.parameters())
-        self._optimizer = settings.server.build(self._parameters)
-        self._classifier = self._find_classifier()
-        self._shares = self._deal_out()
-        self._rounds = 0
-
-    def round(self, number: int) -> None:
-        """One round: chosen clients send defended updates, the server takes a step.
-
-        Raises:
-            _NotFiniteError: If the update or the weights are not finite.
-        """
-        self._rounds = number
-        rng = _rng(self._seed, _SAMPLING, number)
-        able = [client for client, share in enumerate(self._shares) if len(share)]
-        count = min(self._settings.clients_per_round, len(able))
-        chosen = {
-            int(client): torch.from_numpy(self._choose_images(int(client), rng))
-            for client in rng.choice(able, count, replace=False)
-        }
-        total = sum(len(indices) for indices in chosen.values())
-        average = [torch.zeros_like(parameter) for parameter in self._parameters]
-        for client, indices in chosen.items():
-            update = self._defended_update(client, indices)
-            for mean, tensor in zip(average, update, strict=True):
-                mean += len(indices) / total * tensor
-        self._check_finite("the average of the updates", average)
-        for parameter, gradient in zip(self._parameters, average, strict=True):
-            parameter.grad = gradient
-        self._optimizer.step()
-        self._check_finite("the weights", self._parameters)
-
-    @torch.no_grad()
-    def accuracy(self) -> float:
-        """The share of test images that the model classifies right.
-
-        Raises:
-            _NotFiniteError: If its logits are not finite.
-        """
-        test = self._images.test
-        right = 0
-        for images, labels in zip(
-            test.images.split(_TEST_BATCH), test.labels.split(_TEST_BATCH), strict=True
-        ):
-            logits = self._model(images.to(self._device))
-            self._check_finite("the logits", [logits])
-            right += int((logits.argmax(dim=1).cpu() == labels).sum())
-        return right / len(test)
-
-    def _defended_update(self, client: int, indices: Tensor) -> Update:
-        images = self._images.train.images[indices].to(self._device)
-        labels = self._images.train.labels[indices].to(self._device)
-        side = ClientSide(
-            model=self._model,
-            images=images,
-            labels=labels,
-            classifier=self._classifier,
-            generator=_generator(self._seed, _DEFENSE, self._rounds, client),
-        )
-        return self._defense(self._settings.update_rule(self._model, images, labels), side)
-
-    def _choose_images(self, client: int, rng: np.random.Generator) -> np.ndarray:
-        share = self._shares[client]
-        wanted = self._settings.images_per_client_update
-        if wanted is None or wanted >= len(share):
-            return share
-        return rng.choice(share, wanted, replace=False)
-
-    def _deal_out(self) -> list[np.ndarray]:
-        train, clients = self._images.train, self._settings.clients
-        if len(train) < clients:
+    ) -> Federation:
+        if len(images.train) < self.clients:
             raise UserError(
-                f"{clients} clients cannot share {len(train)} training images: lower clients, or "
-                "give more images."
+                f"clients is {self.clients}, more than the {len(images.train)} training images: "
+                "lower it, or give more images."
             )
-        return self._settings.partition(
-            train.labels.numpy(), clients, _rng(self._seed, _PARTITION)
+        rng = stream(PARTITION, seed)
+        shares = self.partition(images.train.labels.numpy(), self.clients, rng)
+        return Federation(
+            copy.deepcopy(model).to(device).eval(),
+            images,
+            Sampling(shares, self.clients_per_round, self.images_per_client_update, seed),
+            self.update_rule,
+            defense,
+            self.server,
+            seed,
         )
 
-    def _find_classifier(self) -> ClassifierLayer:
-        classifier = find_classifier_layer(
-            self._model, self._images.train.images[:1].to(self._device)
-        )
-        classes = classifier.layer.out_features
-        for part in (self._images.train, self._images.test):
-            low, high = int(part.labels.min()), int(part.labels.max())
-            if low < 0 or high >= classes:
-                raise UserError(
-                    f"The images have labels from {low} to {high}, but the client model has "
-                    f"{classes} classes, numbered from 0: set num_classes of the client model to "
-                    "fit the images."
-                )
-        return classifier
-
-    def _check_finite(self, what: str, tensors: list[Tensor]) -> None:
-        if not all(bool(tensor.isfinite().all()) for tensor in tensors):
-            raise _NotFiniteError(
-                f"training diverged: {what} are not finite after round {self._rounds} of "
-                f"{self._settings.rounds}"
-            )
-
-
-def _rng(*entropy: int) -> np.random.Generator:
-    return np.random.default_rng(entropy)
-
-
-def _generator(*entropy: int) -> torch.Generator:
-    state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0]))
+    def _rounds_with_progress(self, defense: Defense) -> Iterator[int]:
+        numbers = range(1, self.rounds + 1)
+        what = f"training under {type(defense).__name__}"
+        # disable=None: only on a terminal.
+        yield from tqdm(numbers, desc=what, unit="round", leave=False, disable=None)
