@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import pytorch_lightning as pl
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 
@@ -28,3 +30,14 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             A dataset with a length, of ``(image, label)``: float ``(3, image_size, image_size)``
             in ``[-1, 1]``, and an int.
         """
+
+    def labels(self, split: str) -> Tensor:
+        """The labels of all of a split's images, after `setup`: ``(count,)``, int64.
+
+        Sources that know their labels without reading images override this.
+
+        Args:
+            split: ``train``, ``valid`` or ``test``.
+        """
+        images = self.dataset(split)
+        return torch.tensor([int(images[i][1]) for i in range(len(images))])  # type: ignore[arg-type]

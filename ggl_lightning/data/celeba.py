@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from pathlib import Path
 
+from torch import Tensor
 from torchvision.transforms import Compose
 
 from ggl_lightning.data.celeba_dataset import CelebAFaces
@@ -95,6 +96,11 @@ class CelebADataModule(SplitLoaders):
         if split not in self._datasets:
             self._datasets[split] = self._open(split)
         return self._datasets[split]
+
+    def labels(self, split: str) -> Tensor:
+        """See `ImageDataModule.labels`; no image is read."""
+        faces = self.dataset(split)
+        return faces.labels if isinstance(faces, CachedFaces) else faces.attr[:, self.target_index]
 
     def _check_root(self) -> CelebARoot:
         if self._checked_root is None:

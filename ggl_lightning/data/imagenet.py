@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import Compose
@@ -88,6 +90,10 @@ class ImageNetDataModule(SplitLoaders):
             folder = check_imagenet_split(self.root, split, self.num_classes)
             self._folders[name] = ClassFolders(folder, self.image_size)
         return self._folders[name]
+
+    def labels(self, split: str) -> Tensor:
+        """See `ImageDataModule.labels`; no image is read."""
+        return torch.tensor(self.dataset(split).targets)
 
 
 class ClassFolders(ImageFolder):
