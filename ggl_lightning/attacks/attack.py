@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ggl_lightning.attacks.distances import Distance, UpdateDistances
+from ggl_lightning.attacks.image_distances import ImageDistances
 from ggl_lightning.attacks.label_inference import InferredLabels, infer_labels
 from ggl_lightning.attacks.layer_weights import layer_weights
 from ggl_lightning.attacks.objective import Objective
@@ -31,7 +32,7 @@ class Received:
         rule: How a client's images become an update.
         defense: Which defense the client used; an adaptive attack estimates its parameters, any
             other ignores it.
-        labels: The private labels ``(N,)``, for attacks that are told them; None hides them.
+        labels: Labels to assume, ``(N,)``; None lets the attack infer them from the update.
     """
 
     update: Update
@@ -49,7 +50,7 @@ class Reconstruction:
         images: ``(N, 3, H, W)`` in ``[-1, 1]``, on the CPU; their order means nothing.
         latents: The latents the prior turns into ``images``, ``(N, *latent_shape)``, on the CPU.
         labels: The label assumed for each image, ``(N,)``.
-        inferred: The labels read off the update.
+        inferred: The labels read off the update; None if there was no update.
         estimate: The defense's parameters as an adaptive attack estimated them; None if the attack
             is not adaptive or there is nothing to estimate.
         loss: The objective of the answer: the lowest among the trials.
@@ -63,7 +64,7 @@ class Reconstruction:
     images: Tensor
     latents: Tensor
     labels: Tensor
-    inferred: InferredLabels
+    inferred: InferredLabels | None
     estimate: dict[str, float] | None
     loss: float
     trial: int
@@ -155,11 +156,68 @@ class GenerativeGradientLeakage:
             NonFiniteLossError: If the objective becomes NaN or infinite.
         """
         inferred = infer_labels(received.update, classifier, received.count)
-        labels = torch.tensor(inferred.labels)
-        if self.known_label and received.labels is not None:
-            labels = received.labels.cpu()
+        labels = torch.tensor(inferred.labels) if received.labels is None else received.labels.cpu()
         adaptation = received.defense.adapt(received.update, classifier) if self.adaptive else None
         objective = self._objective(received, model, prior, labels, adaptation)
+        estimate = None if adaptation is None else adaptation.estimate
+        return self._search(objective, labels, inferred, estimate, seed, notify)
+
+    def invert(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        prior: Prior,
+        seed: int,
+        notify: Notify = lambda _hook, _loop: None,
+    ) -> Reconstruction:
+        """Searches the prior for given images themselves: what no update could improve on.
+
+        Search, budget and trials are the attack's own; the objective is the images' mean squared
+        error, with no regulariser.
+
+        Args:
+            images: ``(N, 3, H, W)`` in ``[-1, 1]``, on the prior's device.
+            labels: Their labels ``(N,)``.
+            prior: The prior, in eval mode.
+            seed: As in `run`.
+            notify: Passed on to `SearchLoop`.
+        """
+        objective = Objective(prior, ImageDistances(images), labels, squash=self.squash)
+        return self._search(objective, labels.cpu(), None, None, seed, notify)
+
+    def check(self, model: nn.Module, prior: Prior, count: int) -> None:
+        """Finds out whether the attack fits, before anything is run.
+
+        Args:
+            model: The client model.
+            prior: The prior.
+            count: Private images behind an update.
+
+        Raises:
+            UserError: If the layer weights do not fit the model, or the budget the search.
+        """
+        layer_weights(self.use_weight, len(list(model.parameters())))
+        self._whole_search.start((count, *prior.latent_shape), self.budget, 0)
+
+    @property
+    def evaluations(self) -> int:
+        """Candidates that all trials evaluate, unless one ends early."""
+        return self.n_trials * (self._whole_search.evaluations(self.budget) + 1)
+
+    @property
+    def cost(self) -> float:
+        """The same in evaluations without gradient, each with one taken for as many as it costs."""
+        return self.n_trials * (self._whole_search.cost(self.budget) + 1)
+
+    def _search(
+        self,
+        objective: Objective,
+        labels: Tensor,
+        inferred: InferredLabels | None,
+        estimate: dict[str, float] | None,
+        seed: int,
+        notify: Notify,
+    ) -> Reconstruction:
         trials = [self._run_trial(objective, trial, seed, notify) for trial in range(self.n_trials)]
         best = min(trials, key=lambda loop: loop.best_loss)
         assert best.best_latent is not None  # a finished loop has evaluated at least one candidate
@@ -171,7 +229,7 @@ class GenerativeGradientLeakage:
             latents=latents[0].cpu(),
             labels=labels,
             inferred=inferred,
-            estimate=None if adaptation is None else adaptation.estimate,
+            estimate=estimate,
             loss=best.best_loss,
             trial=best.trial,
             trial_losses=[loop.best_loss for loop in trials],
@@ -179,6 +237,12 @@ class GenerativeGradientLeakage:
             evaluations=sum(loop.evaluations for loop in trials),
             stop_reasons=[loop.stop_reason for loop in trials if loop.stop_reason is not None],
         )
+
+    @property
+    def _whole_search(self) -> Search:
+        if self.refine_steps:
+            return RefinedSearch(self.search, self.refine_steps, self.refine_lr)
+        return self.search
 
     def _objective(
         self,
@@ -199,9 +263,7 @@ class GenerativeGradientLeakage:
         )
 
     def _run_trial(self, objective: Objective, trial: int, seed: int, notify: Notify) -> SearchLoop:
-        search = self.search
-        if self.refine_steps:
-            search = RefinedSearch(search, self.refine_steps, self.refine_lr)
+        search = self._whole_search
         trial_seed = int(np.random.SeedSequence([seed, trial]).generate_state(1)[0])
         search.start(objective.latent_shape, self.budget, trial_seed)
         loop = SearchLoop(objective, search, search.rounds(self.budget), trial, notify)

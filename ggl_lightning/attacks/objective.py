@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ggl_lightning.attacks.distances import UpdateDistances
+from ggl_lightning.attacks.image_distances import ImageDistances
 from ggl_lightning.priors.base import Prior
 
 
@@ -20,7 +21,7 @@ class Objective:
 
     Args:
         prior: The generator ``G``.
-        distances: The distances ``d`` to the received update.
+        distances: The distances ``d`` to the received update; or to images, for `invert`.
         labels: The labels to assume for the ``N`` private images.
         weights: Weights ``w_l`` of the parameter tensors, ``(L,)``; all 1 if None.
         regularizer: Maps latents ``(M, *latent_shape)`` to penalties ``(M,)``.
@@ -32,7 +33,7 @@ class Objective:
     def __init__(
         self,
         prior: Prior,
-        distances: UpdateDistances,
+        distances: UpdateDistances | ImageDistances,
         labels: Tensor,
         weights: Tensor | None = None,
         regularizer: Callable[[Tensor], Tensor] | None = None,

@@ -20,6 +20,9 @@ class ScriptedSearch(Search):
         self.recommendation = torch.tensor([recommendation])
         self.told = []
 
+    def evaluations(self, budget):
+        return budget * self.population
+
     def start(self, latent_shape, budget, seed):
         pass
 

@@ -11,6 +11,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from ggl_lightning.attacks.searches.base import Search
 from ggl_lightning.errors import check_positive
 
+COST_OF_GRADIENT = 3.0
+"""A candidate's loss and its gradient, in losses alone (docs/benchmarks.md)."""
+
 
 class AdamSearch(Search):
     """Adam on several latents at once, each from its own random start ``N(0, I)``.
@@ -32,6 +35,14 @@ class AdamSearch(Search):
         check_positive("restarts", restarts)
         self.lr = lr
         self.restarts = restarts
+
+    def evaluations(self, budget: int) -> int:
+        """See `Search.evaluations`."""
+        return budget * self.restarts
+
+    def cost(self, budget: int) -> float:
+        """See `Search.cost`."""
+        return COST_OF_GRADIENT * self.evaluations(budget)
 
     def start(self, latent_shape: tuple[int, ...], budget: int, seed: int) -> None:
         """See `Search.start`."""

@@ -22,6 +22,14 @@ class Search(ABC):
         return budget
 
     @abstractmethod
+    def evaluations(self, budget: int) -> int:
+        """How many candidates a budget evaluates, at the most."""
+
+    def cost(self, budget: int) -> float:
+        """The same in evaluations without gradient; one with a gradient costs several."""
+        return self.evaluations(budget)
+
+    @abstractmethod
     def start(self, latent_shape: tuple[int, ...], budget: int, seed: int) -> None:
         """Begins a new trial.
 

@@ -47,6 +47,10 @@ class NevergradSearch(Search):
         self.population = population
         self._asked: list[ng.p.Parameter] = []
 
+    def evaluations(self, budget: int) -> int:
+        """See `Search.evaluations`."""
+        return budget * self.population
+
     def start(self, latent_shape: tuple[int, ...], budget: int, seed: int) -> None:
         """See `Search.start`."""
         parametrization = ng.p.Array(init=np.zeros(latent_shape))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ggl_lightning.attacks.searches.adam import AdamSearch
+from ggl_lightning.attacks.searches.adam import COST_OF_GRADIENT, AdamSearch
 from ggl_lightning.attacks.searches.base import Search
 from ggl_lightning.errors import check_positive
 
@@ -33,6 +33,14 @@ class RefinedSearch(Search):
     def rounds(self, budget: int) -> int:
         """The search's own rounds and the refinement's steps."""
         return self.search.rounds(budget) + self.refine_steps
+
+    def evaluations(self, budget: int) -> int:
+        """See `Search.evaluations`."""
+        return self.search.evaluations(budget) + self.refine_steps
+
+    def cost(self, budget: int) -> float:
+        """See `Search.cost`."""
+        return self.search.cost(budget) + COST_OF_GRADIENT * self.refine_steps
 
     def start(self, latent_shape: tuple[int, ...], budget: int, seed: int) -> None:
         """See `Search.start`."""

@@ -62,6 +62,10 @@ class TuRBOSearch(Search):
         after = max(0, budget - self.initial)
         return math.ceil(self.initial / self.batch_size) + math.ceil(after / self.batch_size)
 
+    def evaluations(self, budget: int) -> int:
+        """The budget itself."""
+        return budget
+
     def start(self, latent_shape: tuple[int, ...], budget: int, seed: int) -> None:
         """See `Search.start`.
 
