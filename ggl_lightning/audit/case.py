@@ -1,9 +1,10 @@
-"""One cell of an audit: private images x defense x attack x seed."""
+"""One cell of an audit: private images x defense x attack x seed, or a control of such cells."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 from torch import Tensor
 
@@ -12,36 +13,49 @@ from ggl_lightning.defenses import Defense
 from ggl_lightning.errors import UserError
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+_LONGEST_NAME = 60
+
+
+class Role(StrEnum):
+    """What a case is for.
+
+    Three nulls say what an attacker scores who learns nothing of the private image, and a bound
+    says what the best one could score with this prior, search and budget:
+
+    * ``attack``: the attack under audit.
+    * ``null_random``: random latents of the prior with the private labels; no update, no search.
+    * ``null_noise``: the attack on noise with the norms of the received update's tensors.
+    * ``null_other``: the attack on the defended update of other private images of the same
+      classes.
+    * ``bound``: the search on the private image itself, through the prior, by squared error.
+
+    All but ``null_random`` have the search and budget of their attack.
+    """
+
+    attack = "attack"
+    null_random = "null_random"
+    null_noise = "null_noise"
+    null_other = "null_other"
+    bound = "bound"
 
 
 @dataclass(frozen=True)
-class Case:
-    """Everything that sets one case apart from the others of its audit.
+class CaseSpec:
+    """What sets a case apart from the others of its audit, without its images.
 
     Attributes:
         indices: Indices of the client's ``N`` private images in their split.
-        images: The private images, ``(N, 3, H, W)`` in ``[-1, 1]``.
-        labels: Their labels, ``(N,)``.
-        defense_name: What the user calls the defense.
-        defense: The defense.
-        attack_name: What the user calls the attack.
-        attack: The attack.
+        defense_name: What the user calls the defense; None for a control without one.
+        attack_name: What the user calls the attack; None for ``null_random``.
         seed: Seeds the defense's noise and the search.
+        role: What the case is for.
     """
 
     indices: tuple[int, ...]
-    images: Tensor
-    labels: Tensor
-    defense_name: str
-    defense: Defense
-    attack_name: str
-    attack: GenerativeGradientLeakage
+    defense_name: str | None
+    attack_name: str | None
     seed: int
-
-    @property
-    def group(self) -> str:
-        """What results are averaged over: the cases of one defense and one attack."""
-        return group_name(self.defense_name, self.attack_name)
+    role: Role
 
     @property
     def name(self) -> str:
@@ -49,12 +63,50 @@ class Case:
         images = f"image{self.indices[0]:06d}"
         if len(self.indices) > 1:
             images += f"x{len(self.indices)}"
-        return f"{images}_{self.defense_name}_{self.attack_name}_seed{self.seed}"
+        parts = [images, self.defense_name, self.attack_name, f"seed{self.seed}"]
+        if self.role is not Role.attack:
+            parts.append(self.role.value)
+        return "_".join(part for part in parts if part is not None)
 
 
-def group_name(defense_name: str, attack_name: str) -> str:
-    """The name of the group of cases with this defense and this attack."""
-    return f"{defense_name}/{attack_name}"
+@dataclass(frozen=True)
+class Case:
+    """A case ready to run.
+
+    Attributes:
+        spec: What sets it apart.
+        images: The private images, ``(N, 3, H, W)`` in ``[-1, 1]``.
+        labels: Their labels, ``(N,)``.
+        defense: The defense; None for a control without one.
+        attack: The attack; None for ``null_random``.
+    """
+
+    spec: CaseSpec
+    images: Tensor
+    labels: Tensor
+    defense: Defense | None
+    attack: GenerativeGradientLeakage | None
+
+
+@dataclass(frozen=True)
+class UtilitySpec:
+    """The other kind of work in an audit: federated training under one defense.
+
+    Attributes:
+        defense_name: What the user calls the defense.
+    """
+
+    defense_name: str
+
+    @property
+    def name(self) -> str:
+        """Unique among the trainings of its audit and safe as a folder's name."""
+        return self.defense_name
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Nothing to do, for a rank that has no share of the work."""
 
 
 def check_name(what: str, name: str) -> None:
@@ -65,11 +117,12 @@ def check_name(what: str, name: str) -> None:
         name: The name.
 
     Raises:
-        UserError: If it has other characters than letters, digits and ``_ . + -``, or starts with
-            one of these four.
+        UserError: If it has other characters than letters, digits and ``_ . + -``, starts with
+            one of these four, or is longer than 60.
     """
-    if not _SAFE_NAME.fullmatch(name):
+    if not _SAFE_NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
         raise UserError(
             f"The {what} name {name!r} becomes part of file names: use letters, digits and "
-            "'_', '.', '+', '-' only, and begin with a letter or digit."
+            f"'_', '.', '+', '-' only, begin with a letter or digit, and use {_LONGEST_NAME} "
+            "characters at the most."
         )

@@ -14,10 +14,12 @@ from pytorch_lightning.cli import (
 )
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from ggl_lightning.audit import exit_codes
 from ggl_lightning.audit.data_module import AuditDataModule
-from ggl_lightning.audit.module import AuditModule
+from ggl_lightning.audit.dry_run import describe_audit
+from ggl_lightning.audit.module import AuditModule, failure_summary
 from ggl_lightning.audit.run_folder import RunFolder
-from ggl_lightning.audit.shortcuts import add_shortcuts, apply_shortcuts, spell_out
+from ggl_lightning.audit.shortcuts import DRY_RUN, add_shortcuts, apply_shortcuts, spell_out
 from ggl_lightning.audit.table import format_table
 
 _PRINT_CONFIG = "--print_config"
@@ -53,17 +55,19 @@ class AuditCLI(LightningCLI):
         arguments = spell_out(cast(list[str], args))
         wanted = [argument for argument in arguments if argument != _PRINT_CONFIG]
         self.config = apply_shortcuts(parser, parser.parse_args(wanted))
+        self.dry_run, self.config[DRY_RUN] = bool(self.config[DRY_RUN]), None
         if wanted != arguments:
             print(parser.dump(self.config, skip_none=False), end="")
             sys.exit(0)
 
     def before_instantiate_classes(self) -> None:
         """Finds out that the run folder cannot be written to before anything is built."""
-        self._run_folder.make()
+        if not self.dry_run:
+            self._run_folder.make()
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Logs to TensorBoard in the run folder unless the configuration names a logger."""
-        if self.config.trainer.logger is None:
+        if self.config.trainer.logger is None and not self.dry_run:
             kwargs["logger"] = TensorBoardLogger(
                 self._run_folder.path, name="tensorboard", version=""
             )
@@ -74,11 +78,14 @@ class AuditCLI(LightningCLI):
         return RunFolder.of(self.config.model.out_dir, self.config.model.exp_name)
 
 
-def main(args: list[str]) -> None:
+def main(args: list[str]) -> int:
     """Runs the audit that the arguments describe, and prints its table.
 
     Args:
         args: Command-line arguments, without the program's name.
+
+    Returns:
+        The process's exit code: 0, or `exit_codes.FAILED_CASES`.
     """
     cli = AuditCLI(
         AuditModule,
@@ -94,6 +101,14 @@ def main(args: list[str]) -> None:
         },
         seed_everything_default=0,
     )
+    if cli.dry_run:
+        cli.model.to(cli.trainer.strategy.root_device)
+        print(describe_audit(cli.model, cli.datamodule))
+        return 0
     cli.trainer.test(cli.model, cli.datamodule, verbose=False)
     if cli.trainer.is_global_zero:
         print(format_table(cli.model.run_folder))
+    if cli.model.failures:
+        print(failure_summary(cli.model.failures), file=sys.stderr)
+        return exit_codes.FAILED_CASES
+    return 0

@@ -2,57 +2,93 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from itertools import product
+from functools import lru_cache
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ggl_lightning.attacks import GenerativeGradientLeakage
-from ggl_lightning.audit.case import Case, check_name
+from ggl_lightning.audit.case import Case, CaseSpec, Idle, Role, UtilitySpec, check_name
+from ggl_lightning.audit.companions import Companions
+from ggl_lightning.audit.grid import case_grid
+from ggl_lightning.audit.schedule import share_out
+from ggl_lightning.audit.selection import ImageSelection, PrivateImages, listed, select
 from ggl_lightning.data.base import ImageDataModule
 from ggl_lightning.defenses import Defense
-from ggl_lightning.errors import UserError, check_positive
+from ggl_lightning.errors import UserError, check_non_negative, check_positive
+
+_log = logging.getLogger(__name__)
 
 
 class CaseDataset(Dataset[Case]):
-    """Private images x defenses x attacks x seeds.
+    """Cases by their position, with their images.
 
-    Seeds vary slowest and attacks fastest: a run that is cut short has complete comparisons of
-    defenses and attacks on its first images.
+    Args:
+        images: The split the private images are taken from.
+        labels: Its labels.
+        specs: The cases.
+        defenses: By name.
+        attacks: By name.
     """
 
     def __init__(
         self,
         images: Dataset,
-        idx: Sequence[int],
+        labels: Tensor,
+        specs: Sequence[CaseSpec],
         defenses: dict[str, Defense],
         attacks: dict[str, GenerativeGradientLeakage],
-        seeds: Sequence[int],
-        client_batch: int = 1,
     ) -> None:
+        self.specs = specs
         self._images = images
-        batches = [tuple(idx[i : i + client_batch]) for i in range(0, len(idx), client_batch)]
-        self._grid = list(product(seeds, batches, defenses.items(), attacks.items()))
+        self._labels = labels
+        self._defenses = defenses
+        self._attacks = attacks
+        self._read = lru_cache(maxsize=4)(self._read_images)  # a client's cases follow one another
 
     def __len__(self) -> int:
-        return len(self._grid)
+        return len(self.specs)
 
     def __getitem__(self, position: int) -> Case:
-        seed, indices, (defense_name, defense), (attack_name, attack) = self._grid[position]
-        images, labels = zip(*(self._images[index] for index in indices), strict=True)
+        spec = self.specs[position]
         return Case(
-            indices=indices,
-            images=torch.stack(images),
-            labels=torch.tensor([int(label) for label in labels]),
-            defense_name=defense_name,
-            defense=defense,
-            attack_name=attack_name,
-            attack=attack,
-            seed=seed,
+            spec=spec,
+            images=self._read(spec.indices),
+            labels=self._labels[list(spec.indices)],
+            defense=None if spec.defense_name is None else self._defenses[spec.defense_name],
+            attack=None if spec.attack_name is None else self._attacks[spec.attack_name],
         )
+
+    def cost(self, position: int) -> float:
+        """What a case costs, in evaluations of one candidate image without gradient."""
+        spec = self.specs[position]
+        if spec.attack_name is None:
+            return 0.0
+        return self._attacks[spec.attack_name].cost * len(spec.indices)
+
+    def _read_images(self, indices: tuple[int, ...]) -> Tensor:
+        return torch.stack([self._images[index][0] for index in indices])
+
+
+class _Work(Dataset[Case | UtilitySpec]):
+    """Cases, then federated trainings."""
+
+    def __init__(self, cases: CaseDataset, trainings: Sequence[UtilitySpec]) -> None:
+        self._cases = cases
+        self._trainings = trainings
+
+    def __len__(self) -> int:
+        return len(self._cases) + len(self._trainings)
+
+    def __getitem__(self, position: int) -> Case | UtilitySpec:
+        if position < len(self._cases):
+            return self._cases[position]
+        return self._trainings[position - len(self._cases)]
 
 
 class AuditDataModule(pl.LightningDataModule):
@@ -62,14 +98,17 @@ class AuditDataModule(pl.LightningDataModule):
         images: Where private images come from.
         attacks: Attacks by the name they have in results.
         defenses: Defenses by the name they have in results.
-        idx: Indices of the private images within the split; one index or a list.
+        idx: The private images within the split: an index, a range such as ``0-99``, a list of
+            both, or an `ImageSelection`.
         seeds: Seeds of the cases.
         split: Split the private images are taken from.
         client_batch: Private images per client; ``idx`` is cut into batches of this size, in order.
+        controls: Which controls to run beside the attacks; an empty list for none.
+        decoys: Images of the private image's class among which it is to be identified.
 
     Raises:
-        UserError: If a list is empty or has duplicates, a seed is negative, or a name is not safe
-            in a file name; from `setup`, if an index is out of the split's range.
+        UserError: If a list is empty or has duplicates, a number is negative, or a name is not safe
+            in a file name; from `setup`, if the split lacks an image that is asked for.
     """
 
     def __init__(
@@ -77,30 +116,38 @@ class AuditDataModule(pl.LightningDataModule):
         images: ImageDataModule,
         attacks: dict[str, GenerativeGradientLeakage],
         defenses: dict[str, Defense],
-        idx: int | list[int] = 0,
+        idx: PrivateImages = 0,
         seeds: int | list[int] = 0,
         split: str = "test",
         client_batch: int = 1,
+        controls: list[Role] = [  # noqa: B006 - never changed; jsonargparse shows it
+            Role.null_random,
+            Role.null_noise,
+            Role.null_other,
+            Role.bound,
+        ],
+        decoys: int = 100,
     ) -> None:
         super().__init__()
         self.images = images
         self.attacks = attacks
         self.defenses = defenses
-        self.idx = [idx] if isinstance(idx, int) else idx
+        self.idx = idx
         self.seeds = [seeds] if isinstance(seeds, int) else seeds
         self.split = split
         self.client_batch = client_batch
+        self.controls = controls
+        self.decoys = decoys
         check_positive("client_batch", client_batch)
-        for what, values in (("idx", self.idx), ("seeds", self.seeds)):
-            if not values or len(set(values)) < len(values):
-                raise UserError(f"{what} is {values}: it must list at least one value, each once.")
-        if len(self.idx) % client_batch:
-            raise UserError(
-                f"client_batch is {client_batch}, which does not divide the {len(self.idx)} "
-                "private images of idx: every client needs a whole batch."
-            )
+        check_non_negative("decoys", decoys)
+        if not isinstance(idx, ImageSelection):
+            listed(idx)
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"seeds is {self.seeds}: it must list at least one value, each once.")
         if min(self.seeds) < 0:
             raise UserError(f"seeds is {self.seeds}: a seed must not be negative.")
+        if Role.attack in controls:
+            raise UserError("controls lists attack, which is none: attacks are always run.")
         for what, names in (("defense", defenses), ("attack", attacks)):
             if not names:
                 raise UserError(f"The audit has no {what}: name at least one under data.{what}s.")
@@ -112,26 +159,66 @@ class AuditDataModule(pl.LightningDataModule):
         self.images.prepare_data()
 
     def setup(self, stage: str) -> None:
-        """Opens the images and checks the indices."""
+        """Opens the images, selects the private ones and lists the cases."""
         self.images.setup(stage)
-        images = self.images.dataset(self.split)
-        count = len(images)  # type: ignore[arg-type]
-        outside = [index for index in self.idx if not 0 <= index < count]
-        if outside:
+        images, labels = self.images.dataset(self.split), self.images.labels(self.split)
+        idx = select(self.idx, len(labels), lambda: labels, self.split)
+        if len(idx) % self.client_batch:
             raise UserError(
-                f"idx {', '.join(map(str, outside))} is out of range: the {self.split} split has "
-                f"{count} images, numbered 0 to {count - 1}."
+                f"client_batch is {self.client_batch}, which does not divide the {len(idx)} "
+                "private images of idx: every client needs a whole batch."
             )
-        self.cases = CaseDataset(
-            images, self.idx, self.defenses, self.attacks, self.seeds, self.client_batch
+        batches = [
+            tuple(idx[i : i + self.client_batch]) for i in range(0, len(idx), self.client_batch)
+        ]
+        specs = case_grid(
+            batches, list(self.defenses), list(self.attacks), self.seeds, self.controls
         )
+        self.companions = Companions(images, labels, self.decoys)
+        specs = self._without_others(specs)
+        self.cases = CaseDataset(images, labels, specs, self.defenses, self.attacks)
+        self._finished: frozenset[str] = frozenset()
+
+    def _without_others(self, specs: list[CaseSpec]) -> list[CaseSpec]:
+        """Leaves out ``null_other`` of clients whose classes have no other images."""
+        kept = [
+            spec
+            for spec in specs
+            if spec.role is not Role.null_other or self.companions.have_others(spec.indices)
+        ]
+        if len(kept) < len(specs):
+            _log.warning(
+                "%d cases of the control null_other are left out: the %s split has no other images "
+                "of their classes.",
+                len(specs) - len(kept),
+                self.split,
+            )
+        return kept
+
+    def leave_out_of_account(self, finished: frozenset[str]) -> None:
+        """Says which cases cost nothing any more when they are shared out, the same on all ranks.
+
+        Args:
+            finished: Names.
+        """
+        self._finished = finished
 
     def test_dataloader(self) -> DataLoader:
-        """This process's share of the cases: every world-size-th one, without padding."""
-        world = self.trainer.world_size if self.trainer is not None else 1
-        rank = self.trainer.global_rank if self.trainer is not None else 0
-        share = Subset(self.cases, range(rank, len(self.cases), world))
-        return DataLoader(share, batch_size=None, num_workers=0)
+        """This process's share of the work, balanced by cost, without padding."""
+        utility = getattr(self.trainer.lightning_module, "utility", None) if self.trainer else None
+        trainings = [] if utility is None else [UtilitySpec(name) for name in self.defenses]
+        work = _Work(self.cases, trainings)
+        if self.trainer is None or self.trainer.world_size == 1:
+            return DataLoader(work, batch_size=None, num_workers=0)
+        names = [spec.name for spec in self.cases.specs]
+        costs = [
+            1.0 if name in self._finished else 1.0 + self.cases.cost(position)
+            for position, name in enumerate(names)
+        ] + [1.0 if utility is None else utility.cost] * len(trainings)
+        share = share_out(costs, self.trainer.world_size)[self.trainer.global_rank]
+        if not share:  # a rank without batches would skip the hooks at the end, and hang the others
+            return DataLoader([Idle()], batch_size=None, num_workers=0)  # type: ignore[arg-type]
+        return DataLoader(Subset(work, share), batch_size=None, num_workers=0)
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int

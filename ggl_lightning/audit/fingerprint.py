@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.audit.case import Case
+from ggl_lightning.audit.case import Case, Role
+from ggl_lightning.audit.companions import Companions
 from ggl_lightning.clients import UpdateRule
 
 
@@ -52,26 +54,57 @@ def module_hash(module: nn.Module) -> str:
     ).hexdigest()
 
 
-def case_key(case: Case, rule: UpdateRule, client_hash: str, prior_hash: str) -> str:
-    """The key of a case's result: the same if and only if the case would be run the same way.
+class CaseKeys:
+    """Keys of cases: the same if and only if the case would be run and scored the same way.
 
     Args:
-        case: The case.
         rule: How the client's images become an update.
         client_hash: `module_hash` of the client model.
         prior_hash: `module_hash` of the prior.
-
-    Returns:
-        32 hexadecimal digits.
+        companions: Where decoys and other clients' images come from.
+        scoring: What else scores depend on, ready for JSON.
     """
-    determinants = {
-        "private": hash_tensors({"images": case.images, "labels": case.labels}),
-        "update_rule": describe(rule),
-        "defense": describe(case.defense),
-        "attack": describe(case.attack),
-        "seed": case.seed,
-        "name": case.name,
-        "client": client_hash,
-        "prior": prior_hash,
-    }
+
+    def __init__(
+        self,
+        rule: UpdateRule,
+        client_hash: str,
+        prior_hash: str,
+        companions: Companions,
+        scoring: dict[str, Any],
+    ) -> None:
+        self._common = {
+            "update_rule": describe(rule),
+            "client": client_hash,
+            "prior": prior_hash,
+            "scoring": scoring,
+        }
+        self._companions = companions
+        self._hash_others = lru_cache(maxsize=8)(self._hash_images)
+
+    def __call__(self, case: Case) -> str:
+        """The key of a case's result: 32 hexadecimal digits."""
+        spec = case.spec
+        determinants = {
+            **self._common,
+            "name": spec.name,
+            "role": spec.role.value,
+            "seed": spec.seed,
+            "private": hash_tensors({"images": case.images, "labels": case.labels}),
+            "decoys": self._companions.decoy_indices(spec.indices[0]),
+            "defense": describe(case.defense),
+            "attack": describe(case.attack),
+        }
+        if spec.role is Role.null_other:
+            others = self._companions.other_indices(spec.indices, spec.seed)
+            determinants["others"] = self._hash_others(tuple(others))
+        return key_of(determinants)
+
+    def _hash_images(self, indices: tuple[int, ...]) -> str:
+        images, labels = self._companions.read(indices)
+        return hash_tensors({"images": images, "labels": labels})
+
+
+def key_of(determinants: dict[str, Any]) -> str:
+    """32 hexadecimal digits that stand for everything that determines a result."""
     return hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:32]

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-import time
+import logging
 from collections.abc import Callable
-from functools import lru_cache
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torch import nn
 
-from ggl_lightning.attacks import Received, Reconstruction
 from ggl_lightning.attacks.callbacks import SearchHost
-from ggl_lightning.audit.case import Case, group_name
+from ggl_lightning.audit.case import Case, Idle, Role, UtilitySpec
+from ggl_lightning.audit.case_runner import CaseRunner
 from ggl_lightning.audit.data_module import AuditDataModule
-from ggl_lightning.audit.fingerprint import case_key, describe, module_hash
-from ggl_lightning.audit.matching import match_to_originals
-from ggl_lightning.audit.run_folder import CaseResult, RunFolder
+from ggl_lightning.audit.environment import environment
+from ggl_lightning.audit.fingerprint import CaseKeys, module_hash
+from ggl_lightning.audit.group_means import GroupMeans
+from ggl_lightning.audit.row import DONE, FAILED, CaseResult, failed_row
+from ggl_lightning.audit.run_folder import RunFolder
+from ggl_lightning.audit.scoring import Scorer
+from ggl_lightning.audit.trainings import Trainings
 from ggl_lightning.clients import (
     GradientUpdate,
-    Update,
+    TrainedClassifier,
     UpdateRule,
     find_classifier_layer,
     load_trained_client,
 )
-from ggl_lightning.defenses import ClientSide
 from ggl_lightning.errors import UserError, check_positive
-from ggl_lightning.metrics import InferredLabelAccuracy, build_reconstruction_metrics, mean_psnr
+from ggl_lightning.federated import FederatedTraining
+from ggl_lightning.metrics import build_reconstruction_metrics
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.seeding import seeded
+
+_log = logging.getLogger(__name__)
+
+_LOGGED = ("mse", "psnr", "psnr_random_mean", "ssim", "lpips_vgg", "lpips_alex", "fmse", "mse_r")
 
 
 class AuditModule(SearchHost):
@@ -54,6 +60,14 @@ class AuditModule(SearchHost):
         lpips_vgg_weights: torchvision's ``vgg16`` weights for LPIPS; None looks in torch's hub
             cache.
         lpips_alex_weights: torchvision's ``alexnet`` weights, likewise.
+        attribute_classifiers: Trained classifiers by the attribute they see: how often each says
+            the same of a reconstruction and its private image.
+        utility: Trains the client model under every defense, to see what the defense costs; None
+            leaves that out.
+
+    Attributes:
+        failures: Rows of the cases and trainings that could not be completed, once the test is
+            over; on rank zero those of all ranks.
 
     Raises:
         UserError: If ``exp_name`` is not safe as a folder's name or ``random_samples`` is not
@@ -74,6 +88,8 @@ class AuditModule(SearchHost):
         random_samples: int = 100,
         lpips_vgg_weights: str | None = None,
         lpips_alex_weights: str | None = None,
+        attribute_classifiers: dict[str, TrainedClassifier] | None = None,
+        utility: FederatedTraining | None = None,
     ) -> None:
         super().__init__()
         check_positive("random_samples", random_samples)
@@ -86,168 +102,190 @@ class AuditModule(SearchHost):
         self.run_folder = RunFolder.of(out_dir, exp_name)
         self.random_samples = random_samples
         self.lpips_weights = (lpips_vgg_weights, lpips_alex_weights)
-        self._metrics: dict[str, MetricCollection] = {}
+        self.attribute_classifiers = nn.ModuleDict(
+            {name: model.build() for name, model in (attribute_classifiers or {}).items()}
+        ).requires_grad_(False)
+        self.utility = utility
+        self.failures: list[CaseResult] = []
+        self._means: dict[tuple[str | None, str | None], GroupMeans] = {}
 
-    def on_test_start(self) -> None:
+    def setup(self, stage: str) -> None:
         """Checks everything that can be checked before the first search, and opens the folder."""
-        if torch.is_inference_mode_enabled():
+        if self.trainer.test_loop.inference_mode:
             raise UserError(
                 "The Trainer runs the test in inference mode, where no gradient can be computed: "
                 "set trainer.inference_mode to false."
             )
-        cases = [self._grid.cases[position] for position in range(len(self._grid.cases))]
-        images = cases[0].images
-        expected = (3, self.prior.image_size, self.prior.image_size)
-        if tuple(images.shape[1:]) != expected:
-            raise UserError(
-                f"The private images have shape {tuple(images.shape[1:])} but the prior generates "
-                f"{expected}: set image_size of the images to {self.prior.image_size}, or choose "
-                "another prior."
-            )
-        self._classifier = find_classifier_layer(self.client_model, images.to(self.device))
-        self._client_hash = module_hash(self.client_model)
-        self._prior_hash = module_hash(self.prior)
-        self._keys = {case.name: self._key(case) for case in cases}
+        self.prepare(self._grid)
+        finished: frozenset[str] = frozenset()
         if self.trainer.is_global_zero:
-            self.run_folder.open(self._keys)
-        self.trainer.strategy.barrier("audit_run_folder")
-        # Successive cases mostly share their label; more labels' images would fill the memory.
-        self._random_images = lru_cache(maxsize=2)(self._generate_random_images)
-        available = build_reconstruction_metrics(
+            self.run_folder.open(self.keys, self.training_keys)
+            self.run_folder.write_environment(environment(self.device, self.trainer.world_size))
+            finished = self.run_folder.finished(self.keys)
+        # Ranks must agree on what is left, or they would not share it out alike.
+        self._grid.leave_out_of_account(self.trainer.strategy.broadcast(finished))
+
+    def prepare(self, grid: AuditDataModule) -> None:
+        """Finds out whether grid, prior and client model fit, and the keys of all cases.
+
+        Args:
+            grid: The cases, after its own `setup`.
+
+        Raises:
+            UserError: If they do not fit.
+        """
+        first = grid.cases[0]
+        expected = (3, self.prior.image_size, self.prior.image_size)
+        if tuple(first.images.shape[1:]) != expected:
+            raise UserError(
+                f"The private images have shape {tuple(first.images.shape[1:])} but the prior "
+                f"generates {expected}: set image_size of the images to {self.prior.image_size}, "
+                "or choose another prior."
+            )
+        self._classifier = find_classifier_layer(self.client_model, first.images.to(self.device))
+        for attack in grid.attacks.values():
+            attack.check(self.client_model, self.prior, grid.client_batch)
+        self._metrics = build_reconstruction_metrics(
             self.client_model, self._classifier.layer, self.prior.image_size, *self.lpips_weights
         )
-        self._missing_metrics = available.missing
-        # Every rank holds every group's metrics, whether or not it runs such a case: they reduce
+        scoring = {
+            "random_samples": self.random_samples,
+            "missing": sorted(self._metrics.missing),
+            "attribute_classifiers": module_hash(self.attribute_classifiers),
+        }
+        client_hash, prior_hash = module_hash(self.client_model), module_hash(self.prior)
+        make_key = CaseKeys(self.update_rule, client_hash, prior_hash, grid.companions, scoring)
+        cases = (grid.cases[position] for position in range(len(grid.cases)))
+        self.keys = {case.spec.name: make_key(case) for case in cases}
+        self.training_keys: dict[str, str] = {}
+        self._trainings: Trainings | None = None
+        if self.utility is not None:
+            self._trainings = Trainings(self.utility, self.client_model, client_hash, grid)
+            self.training_keys = self._trainings.keys
+
+    def runner(self, grid: AuditDataModule) -> CaseRunner:
+        """What runs cases, after `prepare` and on the module's device.
+
+        Args:
+            grid: The cases.
+        """
+        scorer = Scorer(
+            self._metrics,
+            self.client_model,
+            self._classifier,
+            self.prior,
+            grid.companions,
+            dict(self.attribute_classifiers.items()),
+            self.random_samples,
+        )
+        return CaseRunner(
+            self.client_model,
+            self._classifier,
+            self.prior,
+            self.update_rule,
+            scorer,
+            grid.companions,
+        )
+
+    def on_test_start(self) -> None:
+        """Puts together what runs cases, now that everything is on its device."""
+        self._runner = self.runner(self._grid)
+        # Every rank holds every group's means, whether or not it runs such a case: they reduce
         # over ranks together.
-        self._metrics = {
-            group_name(defense, attack): available.collection().to(self.device)
+        self._means = {
+            (defense, attack): GroupMeans(_LOGGED).to(self.device)
             for defense in self._grid.defenses
             for attack in self._grid.attacks
         }
 
-    def test_step(self, case: Case, batch_idx: int) -> None:
-        """Runs one case, or reads its result if it is already in the run folder."""
-        self.case_name = case.name
-        self.private_images = case.images
-        originals = case.images.to(self.device)
-        finished = self.run_folder.load(case.name)
-        if finished is not None:
-            latents = torch.from_numpy(self.run_folder.load_latents(case.name)).to(self.device)
-            labels = torch.tensor(finished["assumed_labels"], device=self.device)
-            with torch.no_grad():
-                self._score(case, originals, self.prior(latents, labels))
+    def test_step(self, work: Case | UtilitySpec | Idle, batch_idx: int) -> None:
+        """Runs one case or training, or reads its result if it is already in the run folder."""
+        if isinstance(work, Idle):
             return
-        started = time.perf_counter()
-        # Some optimisers draw from the global generators: seed them per case and put them back.
-        with seeded(case.seed), torch.enable_grad():
-            found = case.attack.run(
-                self._received(case, originals),
-                self.client_model,
-                self._classifier,
-                self.prior,
-                case.seed,
-                self.notify,
-            )
-        seconds = time.perf_counter() - started
-        order = match_to_originals(found.images, case.images)
-        scores = self._score(case, originals, found.images[order].to(self.device))
-        random_psnrs = [
-            mean_psnr(self._random_images(int(label)), original)
-            for label, original in zip(found.labels[order], originals, strict=True)
-        ]
-        scores["psnr_random_mean"] = sum(random_psnrs) / len(random_psnrs)
-        self.run_folder.write_case(
-            self._result(case, found, order, scores, seconds),
-            case.images,
-            found.images[order],
-            found.latents[order],
-        )
+        if isinstance(work, UtilitySpec):
+            self._train(work)
+            return
+        name = work.spec.name
+        result = self.run_folder.load(name)
+        if result is None:
+            result = self._run(work, self.keys[name])
+        means = self._means.get((result["defense"], result["attack"]))
+        if result["role"] == Role.attack and result["status"] == DONE and means is not None:
+            means.update({field: result.get(field) for field in _LOGGED})
 
     def on_test_epoch_end(self) -> None:
-        """Logs every group's metrics and writes the tables over all cases."""
-        for group, metrics in self._metrics.items():
-            if self.trainer.world_size == 1 and not metrics["mse"].update_called:
-                continue  # a run cut to fewer batches may have no case of a group
-            self.log_dict({f"{group}/{name}": value for name, value in metrics.compute().items()})
+        """Logs every group's means and writes the tables over all cases."""
+        for (defense, attack), means in self._means.items():
+            found = means.compute()
+            self.log_dict({f"{defense}/{attack}/{name}": value for name, value in found.items()})
         self.trainer.strategy.barrier("audit_cases")
         if self.trainer.is_global_zero:
-            self.run_folder.write_tables(self._keys)
+            rows = [
+                *self.run_folder.write_tables(self.keys),
+                *self.run_folder.training_rows(self.training_keys),
+            ]
+            written = {row["name"] for row in rows}
+            self.failures = [row for row in rows if row["status"] == FAILED] + [
+                row for row in self.failures if row["name"] not in written
+            ]
 
-    @torch.no_grad()
-    def _generate_random_images(self, label: int) -> Tensor:
-        """What an attacker generates who knows the label alone; the same for every case."""
-        latents = self.prior.sample(self.random_samples, torch.Generator().manual_seed(0))
-        return self.prior(latents, torch.full((len(latents),), label, device=self.device))
+    def _run(self, case: Case, key: str) -> CaseResult:
+        """Runs a case and writes its result; a case that fails does not stop the others."""
+        self.case_name = case.spec.name
+        self.private_images = case.images
+        try:
+            outcome = self._runner.run(case, key, self.notify)
+            self.run_folder.write_case(
+                outcome.result, case.images, outcome.reconstructions, outcome.latents
+            )
+        except UserError:  # the configuration's mistake: other cases would not fare better
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever an optimiser or a disk may raise
+            row = failed_row(case, key, _reason(error))
+            self._fail(row, error, self.run_folder.write_failure)
+            return row
+        return outcome.result
+
+    def _train(self, spec: UtilitySpec) -> None:
+        """Trains under one defense, unless that is done; likewise."""
+        assert self._trainings is not None
+        if self.run_folder.load_training(spec.name) is not None:
+            return
+        try:
+            row = self._trainings.run(spec, self.device)
+            self.run_folder.write_training(row)
+        except UserError:
+            raise
+        except Exception as error:  # noqa: BLE001 - likewise
+            row = self._trainings.failed_row(spec, _reason(error))
+            self._fail(row, error, self.run_folder.write_training)
+
+    def _fail(self, row: CaseResult, error: Exception, write: Callable[[CaseResult], None]) -> None:
+        _log.error("%s failed: %s", row["name"], row["error"], exc_info=error)
+        self.failures.append(row)
+        try:
+            write(row)
+        except OSError as unwritten:  # the disk that failed the case, most likely
+            _log.error("The failure of %s cannot be written: %s", row["name"], unwritten)
 
     @property
     def _grid(self) -> AuditDataModule:
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
-    def _key(self, case: Case) -> str:
-        return case_key(case, self.update_rule, self._client_hash, self._prior_hash)
 
-    def _received(self, case: Case, images: Tensor) -> Received:
-        labels = case.labels.to(self.device)
-        update: Update = self.update_rule(self.client_model, images, labels)
-        client = ClientSide(
-            model=self.client_model,
-            images=images,
-            labels=labels,
-            classifier=self._classifier,
-            generator=torch.Generator().manual_seed(case.seed),
-        )
-        return Received(
-            update=case.defense(update, client),
-            count=len(images),
-            rule=self.update_rule,
-            defense=case.defense,
-            labels=labels if case.attack.known_label else None,
-        )
+def _reason(error: Exception) -> str:
+    """One line that says what went wrong."""
+    first_line = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
 
-    def _score(self, case: Case, originals: Tensor, reconstructions: Tensor) -> dict[str, float]:
-        values = self._metrics[case.group](reconstructions, originals)
-        return {name: value.item() for name, value in values.items()}
 
-    def _result(
-        self,
-        case: Case,
-        found: Reconstruction,
-        order: Tensor,
-        scores: dict[str, float],
-        seconds: float,
-    ) -> CaseResult:
-        label_accuracy = InferredLabelAccuracy()(torch.tensor(found.inferred.labels), case.labels)
-        return {
-            "name": case.name,
-            "key": self._keys[case.name],
-            "image_index": case.indices[0],
-            "images": len(case.indices),
-            "defense": case.defense_name,
-            "attack": case.attack_name,
-            "seed": case.seed,
-            "labels": case.labels.tolist(),
-            "inferred_labels": found.inferred.labels,
-            "assumed_labels": found.labels[order].tolist(),
-            "label_correct": label_accuracy.item() == 1,
-            "label_accuracy": label_accuracy.item(),
-            "label_margin": found.inferred.margin,
-            **scores,
-            **dict.fromkeys(self._missing_metrics),
-            "loss": found.loss,
-            "trial": found.trial,
-            "rounds": found.rounds,
-            "evaluations": found.evaluations,
-            "seconds": seconds,
-            "stop_reason": "; ".join(found.stop_reasons) or None,
-            "defense_parameters": describe(case.defense),
-            "defense_estimate": found.estimate,
-            "defense_guarantee": case.defense.guarantee(),
-            "missing_metrics": self._missing_metrics,
-            "details": {
-                "indices": list(case.indices),
-                "trial_losses": found.trial_losses,
-                "attack": describe(case.attack),
-                "update_rule": describe(self.update_rule),
-                "device": str(self.device),
-            },
-        }
+def failure_summary(failures: list[dict[str, Any]]) -> str:
+    """Text for the user on what could not be completed, one line each, at most ten.
+
+    Args:
+        failures: Rows of failed cases.
+    """
+    lines = [f"  {row['name']}: {row['error']}" for row in failures[:10]]
+    if len(failures) > 10:
+        lines.append(f"  and {len(failures) - 10} more")
+    return "\n".join([f"{len(failures)} failed; the same command tries them again:", *lines])

@@ -3,9 +3,12 @@
 ```
 RUN/
   config.yaml              the resolved configuration
+  environment.json         where and with which versions it was run
   cases/NAME/              one per case
     original.png  reconstruction.png  latent.npy
     result.json            written last: its presence means the case is complete
+    failure.json           in its place if the case could not be completed
+  utility/NAME/            one per federated training, likewise
   results.csv  summary.json  summary.png
 ```
 """
@@ -27,10 +30,8 @@ from torch import Tensor
 from ggl_lightning.atomic_file import replacing
 from ggl_lightning.audit.case import check_name
 from ggl_lightning.audit.pictures import comparison_sheet, save_images
+from ggl_lightning.audit.row import DONE, FAILED, CaseResult
 from ggl_lightning.errors import UserError
-
-CaseResult = dict[str, Any]
-"""What is known of a finished case; flat but for the parameters of defense and attack."""
 
 
 class RunFolder:
@@ -69,25 +70,53 @@ class RunFolder:
                 "one with --out_dir."
             ) from error
 
-    def open(self, expected_keys: dict[str, str]) -> None:
+    def open(self, expected_keys: dict[str, str], training_keys: dict[str, str]) -> None:
         """Creates the folder, or makes sure that what it holds belongs to this audit.
 
         Args:
             expected_keys: The key of every case of this audit, by the case's name.
+            training_keys: Likewise, of every federated training.
 
         Raises:
             UserError: If the folder cannot be written to, or holds the result of a case that is
                 not one of these.
         """
         self.make()
-        for file in sorted(self._cases.glob("*/result.json")):
-            result = _read_result(file)
-            if result is not None and expected_keys.get(file.parent.name) != result.get("key"):
-                raise UserError(
-                    f"{self.path} already holds other results: its case {file.parent.name} was run "
-                    "with another configuration. Give this audit another --exp_name or --out_dir, "
-                    "or remove that folder yourself."
-                )
+        self.check(expected_keys, training_keys)
+
+    def check(self, expected_keys: dict[str, str], training_keys: dict[str, str]) -> None:
+        """Makes sure that what the folder holds, if there is one, belongs to this audit.
+
+        Args:
+            expected_keys: The key of every case of this audit, by the case's name.
+            training_keys: Likewise, of every federated training.
+
+        Raises:
+            UserError: If it holds the result of a case that is not one of these.
+        """
+        for what, folder, keys in (
+            ("case", self._cases, expected_keys),
+            ("federated training", self._trainings, training_keys),
+        ):
+            for file in sorted(folder.glob("*/result.json")):
+                result = _read_result(file)
+                if result is not None and keys.get(file.parent.name) != result.get("key"):
+                    raise UserError(
+                        f"{self.path} already holds other results: its {what} {file.parent.name} "
+                        "was run with another configuration. Give this audit another --exp_name or "
+                        "--out_dir, or remove that folder yourself."
+                    )
+
+    def finished(self, names: Iterable[str]) -> frozenset[str]:
+        """Which of these cases have a result that can be read."""
+        return frozenset(name for name in names if self.load(name) is not None)
+
+    def write_environment(self, found: dict[str, Any]) -> None:
+        """Writes ``environment.json``, with the start times of all runs into this folder."""
+        file = self.path / "environment.json"
+        earlier = (_read_result(file) or {}).get("starts", [])
+        text = json.dumps({**found, "starts": [*earlier, found["started"]]}, indent=2)
+        write_atomically(file, text + "\n")
 
     def load(self, name: str) -> CaseResult | None:
         """The result of a finished case, or None if it has none that can be read."""
@@ -113,7 +142,32 @@ class RunFolder:
         save_images(originals, folder / "original.png")
         save_images(reconstructions, folder / "reconstruction.png")
         np.save(folder / "latent.npy", latents.numpy(), allow_pickle=False)
-        write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")
+        _write_result(folder, result)
+
+    def write_failure(self, result: CaseResult) -> None:
+        """Writes the row of a case that could not be completed; the next run tries it again."""
+        _write_failure(self._cases / result["name"], result)
+
+    def load_training(self, name: str) -> CaseResult | None:
+        """The result of a finished federated training, or None."""
+        return _read_result(self._trainings / name / "result.json")
+
+    def write_training(self, result: CaseResult) -> None:
+        """Writes the row of a federated training, whether it was completed or not."""
+        write = _write_failure if result["status"] == FAILED else _write_result
+        write(self._trainings / result["name"], result)
+
+    def rows(self, names: Iterable[str]) -> list[CaseResult]:
+        """The rows of all cases that were run, completed or not.
+
+        Args:
+            names: The cases, in the order they are listed; those that were not run are left out.
+        """
+        return [row for name in names if (row := _read_row(self._cases / name)) is not None]
+
+    def training_rows(self, names: Iterable[str]) -> list[CaseResult]:
+        """The rows of all federated trainings that were run, completed or not."""
+        return [row for name in names if (row := _read_row(self._trainings / name)) is not None]
 
     def write_tables(self, names: Iterable[str]) -> list[CaseResult]:
         """Writes ``results.csv``, ``summary.json`` and ``summary.png`` over finished cases.
@@ -124,12 +178,13 @@ class RunFolder:
         Returns:
             The results, in that order.
         """
-        results = [result for name in names if (result := self.load(name)) is not None]
+        results = self.rows(names)
         write_atomically(self.path / "summary.json", json.dumps(results, indent=2) + "\n")
         write_atomically(self.path / "results.csv", _csv(results))
-        if results:
+        shown = [result for result in results if result["status"] == DONE]
+        if shown:
             comparison_sheet(
-                [(result, self._cases / result["name"]) for result in results],
+                [(result, self._cases / result["name"]) for result in shown],
                 self.path / "summary.png",
             )
         return results
@@ -142,6 +197,10 @@ class RunFolder:
     def _cases(self) -> Path:
         return self.path / "cases"
 
+    @property
+    def _trainings(self) -> Path:
+        return self.path / "utility"
+
 
 def write_atomically(path: Path, text: str) -> None:
     """Replaces a file's content in one step: readers see the old text or the new, never half."""
@@ -151,13 +210,29 @@ def write_atomically(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
+def _write_result(folder: Path, result: CaseResult) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")
+    (folder / "failure.json").unlink(missing_ok=True)
+
+
+def _write_failure(folder: Path, result: CaseResult) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "failure.json", json.dumps(result, indent=2) + "\n")
+
+
+def _read_row(folder: Path) -> CaseResult | None:
+    return _read_result(folder / "result.json") or _read_result(folder / "failure.json")
+
+
 def _read_result(file: Path) -> CaseResult | None:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError:  # damaged from outside, since results are written in one step: run it again
         return None
+    return found if isinstance(found, dict) else None
 
 
 def _csv(results: list[CaseResult]) -> str:

@@ -30,7 +30,10 @@ _DEFENSES: dict[str, tuple[str, str | None]] = {
 _OPTIONS: dict[str, tuple[Any, str]] = {
     "out_dir": (str | None, "folder of all runs (model.out_dir)"),
     "exp_name": (str | None, "this run's folder in it (model.exp_name)"),
-    "idx": (int | list[int] | None, "index or [list] of the private images (data.idx)"),
+    "idx": (
+        int | str | list[int | str] | None,
+        "private images: an index, a range as 0-99, or a [list] (data.idx)",
+    ),
     "seed": (int | None, "seed of the cases (data.seeds)"),
     "defense": (str | None, f"the only defense (data.defenses): {', '.join(_DEFENSES)}"),
     "d_param": (float | None, "the parameter of --defense"),
@@ -43,13 +46,20 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
     "trained_model": (str | None, "a trained client model's file (model.trained_model)"),
     "gpu": (int | None, "which GPU to use (trainer.accelerator, trainer.devices)"),
 }
-_FLAGS = ("adaptive", "use_weight")  # may stand alone, as in the published code
+DRY_RUN = "dry_run"
+_FLAGS = ("adaptive", "use_weight", DRY_RUN)  # may stand alone, as in the published code
 
 
 def add_shortcuts(parser: LightningArgumentParser) -> None:
     """Adds every shortcut to the parser."""
     for name, (type_, description) in _OPTIONS.items():
         parser.add_argument(f"--{name}", type=type_, default=None, help=f"shortcut: {description}")
+    parser.add_argument(
+        f"--{DRY_RUN}",
+        type=bool | None,
+        default=None,
+        help="list the cases and estimate their time; run and write nothing",
+    )
 
 
 def spell_out(arguments: list[str]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ggl_lightning.audit.case import Role
+from ggl_lightning.audit.row import DONE
 from ggl_lightning.audit.run_folder import RunFolder
 
 _COLUMNS = (
@@ -31,6 +33,8 @@ def format_table(folder: RunFolder) -> str:
     """
     rows = [[title for title, _ in _COLUMNS]]
     for result in folder.results():
+        if result["role"] != Role.attack.value or result["status"] != DONE:
+            continue
         values = {
             **result,
             "gain": result["psnr"] - result["psnr_random_mean"],

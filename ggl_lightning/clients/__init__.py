@@ -7,6 +7,7 @@ from ggl_lightning.clients.mlp import MLP
 from ggl_lightning.clients.resnet import ResNet18
 from ggl_lightning.clients.torchvision_model import TorchvisionClassifier
 from ggl_lightning.clients.trained import ClientMetadata, load_trained_client
+from ggl_lightning.clients.trained_classifier import TrainedClassifier
 from ggl_lightning.clients.update import (
     GradientUpdate,
     LocalSGDUpdate,
@@ -25,6 +26,7 @@ __all__ = [
     "LocalSGDUpdate",
     "ResNet18",
     "TorchvisionClassifier",
+    "TrainedClassifier",
     "Update",
     "UpdateRule",
     "client_update",

@@ -106,6 +106,14 @@ class FederatedTraining:
         self.seed = seed
         self._loaded: tuple[Dataset, Dataset, FederatedImages] | None = None
 
+    @property
+    def cost(self) -> float:
+        """What it costs, in forward and backward passes of one image."""
+        images = self.images_per_client_update
+        if images is None:
+            images = max(1, (self.train_images or 10000) // self.clients)
+        return float(self.rounds * self.clients_per_round * images)
+
     def load(self, train: Dataset, test: Dataset) -> FederatedImages:
         """Chooses the images and reads them into memory; kept for the next call.
 

@@ -19,6 +19,8 @@ def tiny_config(tmp_path):
         "data": {
             "images": {"class_path": "tests.tiny.TinyImages"},
             "idx": [0, 3],
+            "controls": [],
+            "decoys": 2,
             "defenses": {
                 "none": {"class_path": "ggl_lightning.defenses.NoDefense"},
                 "noise0.1": {

@@ -38,6 +38,7 @@ data:
     class_path: ggl_lightning.data.imagenet.ImageNetDataModule
     init_args: {{root: {folder}/images, image_size: 64, num_classes: 3}}
   idx: [3]
+  controls: []
   defenses:
     none: {{class_path: ggl_lightning.defenses.NoDefense}}
   attacks:
@@ -117,4 +118,4 @@ def test_the_example_in_the_documentation_runs(tmp_path, monkeypatch):
         main, ["--config", str(config), "--budget=1", population, f"--out_dir={tmp_path}/runs"]
     )
     assert code == 0
-    assert len(list((tmp_path / "runs" / "dcgan" / "cases").glob("*/result.json"))) == 2
+    assert len(list((tmp_path / "runs" / "dcgan" / "cases").glob("*_seed0/result.json"))) == 2

@@ -50,7 +50,11 @@ def test_the_audit_of_an_imagenet_image(world, tmp_path):
         "--model.random_samples=2",
     )  # fmt: skip
     assert code == 0
-    (case,) = (tmp_path / "imagenet_biggan" / "cases").iterdir()
+    cases = tmp_path / "imagenet_biggan" / "cases"
+    assert {folder.name.partition("_seed0")[2] for folder in cases.iterdir()} == {
+        "", "_null_random", "_null_noise", "_bound"  # no other image of its class: no null_other
+    }  # fmt: skip
+    (case,) = cases.glob("*_seed0")
     result = json.loads((case / "result.json").read_text())
     assert result["labels"] == result["inferred_labels"] == [417]
     assert result["evaluations"] == 5  # two rounds of two, and the recommendation

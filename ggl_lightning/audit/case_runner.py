@@ -1,0 +1,211 @@
+"""Runs one case: what the client sends, what the attacker finds, how close it comes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ggl_lightning.attacks import GenerativeGradientLeakage, Received, Reconstruction
+from ggl_lightning.attacks.label_inference import infer_labels
+from ggl_lightning.attacks.search_loop import Notify
+from ggl_lightning.audit.case import Case, Role
+from ggl_lightning.audit.companions import Companions
+from ggl_lightning.audit.controls import noise_like
+from ggl_lightning.audit.fingerprint import describe
+from ggl_lightning.audit.matching import match_to_originals
+from ggl_lightning.audit.row import CaseResult, row
+from ggl_lightning.audit.scoring import Scorer
+from ggl_lightning.clients import ClassifierLayer, Update, UpdateRule
+from ggl_lightning.defenses import ClientSide, Defense
+from ggl_lightning.metrics import InferredLabelAccuracy
+from ggl_lightning.priors.base import Prior
+from ggl_lightning.seeding import seeded
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a case leaves behind.
+
+    Attributes:
+        result: Its row.
+        reconstructions: ``(N, 3, H, W)`` in ``[-1, 1]``, in the private images' order.
+        latents: Their latents ``(N, *latent_shape)``.
+    """
+
+    result: CaseResult
+    reconstructions: Tensor
+    latents: Tensor
+
+
+class CaseRunner:
+    """Runs cases, one after the other.
+
+    Args:
+        client_model: The client model, in eval mode, on the prior's device.
+        classifier: Its last layer.
+        prior: The prior.
+        update_rule: How a client's images become an update.
+        scorer: Scores reconstructions.
+        companions: Where other clients' images come from.
+    """
+
+    def __init__(
+        self,
+        client_model: nn.Module,
+        classifier: ClassifierLayer,
+        prior: Prior,
+        update_rule: UpdateRule,
+        scorer: Scorer,
+        companions: Companions,
+    ) -> None:
+        self._client_model = client_model
+        self._classifier = classifier
+        self._prior = prior
+        self._rule = update_rule
+        self._scorer = scorer
+        self._companions = companions
+
+    def run(self, case: Case, key: str, notify: Notify) -> Outcome:
+        """Runs one case, whatever the surrounding grad mode is.
+
+        Args:
+            case: The case.
+            key: Its key, for the result.
+            notify: Told of the search's rounds.
+
+        Raises:
+            NonFiniteLossError: If the objective becomes NaN or infinite.
+        """
+        started = time.perf_counter()
+        originals = case.images.to(self._prior.device)
+        # Some optimisers draw from the global generators: seed them per case and put them back.
+        with seeded(case.spec.seed):
+            if case.spec.role is Role.null_random:
+                return self._random(case, key, originals, started)
+            with torch.enable_grad():
+                found = self._search(case, originals, notify)
+        return self._outcome(case, key, originals, found, started)
+
+    def _random(self, case: Case, key: str, originals: Tensor, started: float) -> Outcome:
+        labels = case.labels.to(originals.device)
+        scores, images, latents = self._scorer.score_random(
+            originals, labels, case.spec.indices, case.spec.seed
+        )
+        result = {
+            **row(case, key),
+            **scores,
+            "assumed_labels": case.labels.tolist(),
+            "psnr_random_mean": scores["psnr"],
+            "rounds": 0,
+            "evaluations": 0,
+            "seconds": time.perf_counter() - started,
+        }
+        return Outcome(result, images.cpu(), latents.cpu())
+
+    def _search(self, case: Case, originals: Tensor, notify: Notify) -> Reconstruction:
+        attack, labels, seed = case.attack, case.labels.to(originals.device), case.spec.seed
+        assert attack is not None
+        if case.spec.role is Role.bound:
+            return attack.invert(originals, labels, self._prior, seed, notify)
+        assert case.defense is not None
+        received = self._received(attack, case.defense, originals, labels, seed)
+        if case.spec.role is not Role.attack:
+            received = self._controlled(case, case.defense, received)
+        return attack.run(received, self._client_model, self._classifier, self._prior, seed, notify)
+
+    def _controlled(self, case: Case, defense: Defense, received: Received) -> Received:
+        """A null's update in the place of the received one, with the labels the attack assumes.
+
+        A null that inferred other labels would be beaten by the label alone.
+        """
+        labels = received.labels
+        if labels is None:
+            inferred = infer_labels(received.update, self._classifier, received.count)
+            labels = torch.tensor(inferred.labels)
+        if case.spec.role is Role.null_noise:
+            update = noise_like(received.update, case.spec.seed)
+        else:
+            others = self._companions.other_indices(case.spec.indices, case.spec.seed)
+            images, other_labels = (x.to(self._prior.device) for x in self._companions.read(others))
+            update = self._defended(defense, images, other_labels, case.spec.seed)
+        return replace(received, update=update, labels=labels)
+
+    def _received(
+        self,
+        attack: GenerativeGradientLeakage,
+        defense: Defense,
+        images: Tensor,
+        labels: Tensor,
+        seed: int,
+    ) -> Received:
+        return Received(
+            update=self._defended(defense, images, labels, seed),
+            count=len(images),
+            rule=self._rule,
+            defense=defense,
+            labels=labels if attack.known_label else None,
+        )
+
+    def _defended(self, defense: Defense, images: Tensor, labels: Tensor, seed: int) -> Update:
+        client = ClientSide(
+            model=self._client_model,
+            images=images,
+            labels=labels,
+            classifier=self._classifier,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        return defense(self._rule(self._client_model, images, labels), client)
+
+    def _outcome(
+        self, case: Case, key: str, originals: Tensor, found: Reconstruction, started: float
+    ) -> Outcome:
+        if case.spec.role is Role.bound:
+            order = torch.arange(len(found.images))  # it knows which image is which
+        else:
+            order = match_to_originals(found.images, case.images)
+        reconstructions, labels = found.images[order], found.labels[order]
+        seconds = time.perf_counter() - started
+        with torch.no_grad():
+            scores = self._scorer.score(
+                reconstructions.to(originals.device), originals, case.spec.indices
+            )
+            random_psnr = self._scorer.random_psnr(originals, labels, case.spec.seed)
+        base = row(case, key)
+        result = {
+            **base,
+            **self._label_fields(case, found),
+            **scores,
+            "psnr_random_mean": random_psnr,
+            "assumed_labels": labels.tolist(),
+            "loss": found.loss,
+            "trial": found.trial,
+            "rounds": found.rounds,
+            "evaluations": found.evaluations,
+            "seconds": seconds,
+            "stop_reason": "; ".join(found.stop_reasons) or None,
+            "defense_estimate": found.estimate,
+            "details": {
+                **base["details"],
+                "trial_losses": found.trial_losses,
+                "update_rule": describe(self._rule),
+                "device": str(originals.device),
+            },
+        }
+        return Outcome(result, reconstructions, found.latents[order])
+
+    def _label_fields(self, case: Case, found: Reconstruction) -> dict[str, Any]:
+        """What label inference achieved; of a control nothing, since it is given labels."""
+        if case.spec.role is not Role.attack or found.inferred is None:
+            return {}
+        inferred = found.inferred.labels
+        accuracy = InferredLabelAccuracy()(torch.tensor(inferred), case.labels).item()
+        return {
+            "inferred_labels": inferred,
+            "label_correct": accuracy == 1,
+            "label_accuracy": accuracy,
+            "label_margin": found.inferred.margin,
+        }

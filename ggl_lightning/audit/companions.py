@@ -1,0 +1,83 @@
+"""Other images of the private images' classes: decoys, and other clients' private images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class Companions:
+    """Picks images of given classes from the private images' split.
+
+    Picks depend on what is asked for alone, never on what was picked before.
+
+    Args:
+        images: The split.
+        labels: Its labels ``(count,)``.
+        decoys: Decoys per private image; fewer where a class has fewer other images.
+    """
+
+    def __init__(self, images: Dataset, labels: Tensor, decoys: int) -> None:
+        self._images = images
+        self._labels = labels
+        self._decoys = decoys
+        # Successive cases mostly share their classes.
+        self._read_decoys = lru_cache(maxsize=4)(self._read)
+        self._class_order = lru_cache(maxsize=None)(self._shuffled_class)
+
+    def decoy_indices(self, index: int) -> list[int]:
+        """Indices of the decoys of one private image: others of its class, in random order."""
+        # One more than needed, so that an image which is itself among them loses none.
+        order = self._class_order(int(self._labels[index]))[: self._decoys + 1]
+        return [other for other in order if other != index][: self._decoys]
+
+    def decoys(self, index: int) -> Tensor:
+        """The decoys of one private image, ``(decoys, 3, H, W)`` in ``[-1, 1]``."""
+        indices = self.decoy_indices(index)
+        pool = self._class_order(int(self._labels[index]))[: self._decoys + 1]
+        place = {other: position for position, other in enumerate(pool)}
+        return self._read_decoys(tuple(pool))[[place[other] for other in indices]]
+
+    def have_others(self, indices: Sequence[int]) -> bool:
+        """Whether every class of a client's images has as many others as the client has."""
+        held = self._labels[list(indices)]
+        return all(
+            len(self._class_order(label)) >= 2 * int((held == label).sum())
+            for label in held.unique().tolist()
+        )
+
+    def other_indices(self, indices: Sequence[int], seed: int) -> list[int]:
+        """Images that another client may hold: of the same classes, none of them the same.
+
+        Args:
+            indices: A client's private images, which `have_others`.
+            seed: Another seed, other images.
+
+        Returns:
+            As many indices, each of the class of its counterpart.
+        """
+        random = np.random.default_rng([seed, *indices])
+        taken = set(indices)
+        others = []
+        for index in indices:
+            label = int(self._labels[index])
+            members = [i for i in self._class_order(label) if i not in taken]
+            others.append(members[random.integers(len(members))])
+            taken.add(others[-1])
+        return others
+
+    def read(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Images ``(N, 3, H, W)`` in ``[-1, 1]`` and labels ``(N,)``."""
+        return self._read(tuple(indices)), self._labels[list(indices)]
+
+    def _read(self, indices: tuple[int, ...]) -> Tensor:
+        return torch.stack([self._images[index][0] for index in indices])
+
+    def _shuffled_class(self, label: int) -> list[int]:
+        members = (self._labels == label).nonzero()[:, 0].numpy()
+        return np.random.default_rng([label]).permutation(members).tolist()

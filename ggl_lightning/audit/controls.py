@@ -1,0 +1,33 @@
+"""What controls put in the place of a client's update."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ggl_lightning.clients import Update
+
+
+def noise_like(update: Update, seed: int) -> Update:
+    """Gaussian noise in which each tensor has the norm of the update's.
+
+    Args:
+        update: The update; not modified.
+        seed: Seeds the noise, apart from what else is seeded by it.
+
+    Returns:
+        New tensors of the same shapes, dtypes and device; zero where the update's tensor is.
+    """
+    generator = torch.Generator().manual_seed(_apart(seed))
+    return [_with_norm_of(tensor, generator) for tensor in update]
+
+
+def _with_norm_of(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+    norm = torch.linalg.vector_norm(tensor.detach().cpu().double())
+    return (noise * (norm / torch.linalg.vector_norm(noise))).to(tensor)
+
+
+def _apart(seed: int) -> int:
+    """A seed of its own: a noise defense draws from the case's seed itself."""
+    return (seed * 6_364_136_223_846_793_005 + 1_442_695_040_888_963_407) % 2**63

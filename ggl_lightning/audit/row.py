@@ -1,0 +1,77 @@
+"""The row of a case in an audit's results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ggl_lightning.audit.case import Case
+from ggl_lightning.audit.fingerprint import describe
+
+CaseResult = dict[str, Any]
+"""What is known of a case; flat but for parameters, reasons and details."""
+
+DONE = "done"
+FAILED = "failed"
+
+_UNKNOWN_UNTIL_RUN = (
+    "inferred_labels",
+    "assumed_labels",
+    "label_correct",
+    "label_accuracy",
+    "label_margin",
+    "mse",
+    "psnr",
+    "ssim",
+    "psnr_published",
+    "psnr_random_mean",
+    "rank_pixel",
+    "rank_feature",
+    "decoys",
+    "attribute_agreement",
+    "loss",
+    "trial",
+    "rounds",
+    "evaluations",
+    "seconds",
+    "stop_reason",
+    "defense_estimate",
+)
+
+
+def row(case: Case, key: str) -> CaseResult:
+    """A case's row before it is run: what is not known yet is None.
+
+    Args:
+        case: The case.
+        key: Its key, see `case_key`.
+    """
+    spec = case.spec
+    return {
+        "name": spec.name,
+        "key": key,
+        "role": spec.role.value,
+        "status": DONE,
+        "error": None,
+        "image_index": spec.indices[0],
+        "images": len(spec.indices),
+        "defense": spec.defense_name,
+        "attack": spec.attack_name,
+        "seed": spec.seed,
+        "labels": case.labels.tolist(),
+        **dict.fromkeys(_UNKNOWN_UNTIL_RUN),
+        "defense_parameters": describe(case.defense),
+        "defense_guarantee": {} if case.defense is None else case.defense.guarantee(),
+        "missing_metrics": {},
+        "details": {"indices": list(spec.indices), "attack": describe(case.attack)},
+    }
+
+
+def failed_row(case: Case, key: str, reason: str) -> CaseResult:
+    """The row of a case that could not be completed.
+
+    Args:
+        case: The case.
+        key: Its key.
+        reason: Why, in one line.
+    """
+    return {**row(case, key), "status": FAILED, "error": reason}

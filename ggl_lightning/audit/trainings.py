@@ -1,0 +1,102 @@
+"""Federated trainings under the defenses of an audit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ggl_lightning.audit.case import UtilitySpec
+from ggl_lightning.audit.fingerprint import describe, hash_tensors, key_of
+from ggl_lightning.audit.row import FAILED, CaseResult
+from ggl_lightning.federated import FederatedTraining, utility_row
+from ggl_lightning.seeding import seeded
+
+if TYPE_CHECKING:
+    from ggl_lightning.audit.data_module import AuditDataModule
+
+_SEED = 0  # of partition and sampling: defenses are compared on the same ones
+
+
+class Trainings:
+    """Trains the client model under every defense of an audit.
+
+    Args:
+        utility: How to train.
+        client_model: The initial client model.
+        client_hash: `module_hash` of it.
+        grid: The audit's cases, set up: its defenses, and the images' train and test splits.
+
+    Attributes:
+        keys: The key of every training, by its name.
+
+    Raises:
+        UserError: If there is no train split.
+    """
+
+    def __init__(
+        self,
+        utility: FederatedTraining,
+        client_model: nn.Module,
+        client_hash: str,
+        grid: AuditDataModule,
+    ) -> None:
+        self._utility = utility
+        self._client_model = client_model
+        self._defenses = grid.defenses
+        self._train, self._test = (grid.images.dataset(split) for split in ("train", "test"))
+        labels = {split: grid.images.labels(split) for split in ("train", "test")}
+        common = {
+            "utility": describe(utility),
+            "client": client_hash,
+            # Hashing every image would take longer than some trainings.
+            "images": [type(grid.images).__qualname__, grid.images.image_size],
+            "labels": hash_tensors(labels),
+            "seed": _SEED,
+        }
+        self.keys = {
+            name: key_of({**common, "defense_name": name, "defense": describe(defense)})
+            for name, defense in grid.defenses.items()
+        }
+
+    def run(self, spec: UtilitySpec, device: torch.device) -> CaseResult:
+        """Trains under one defense and returns the row."""
+        defense = self._defenses[spec.defense_name]
+        with seeded(_SEED), torch.enable_grad():
+            result = self._utility.run(
+                self._client_model, self._train, self._test, defense, device, _SEED
+            )
+        return utility_row(
+            result,
+            name=spec.name,
+            key=self.keys[spec.name],
+            defense_name=spec.defense_name,
+            defense=defense,
+            seed=_SEED,
+            defense_parameters=describe(defense),
+            settings=describe(self._utility),
+        )
+
+    def failed_row(self, spec: UtilitySpec, reason: str) -> CaseResult:
+        """The row of a training that raised."""
+        defense = self._defenses[spec.defense_name]
+        return {
+            "name": spec.name,
+            "key": self.keys[spec.name],
+            "status": FAILED,
+            "error": reason,
+            "defense": spec.defense_name,
+            "seed": _SEED,
+            "rounds": self._utility.rounds,
+            "clients": self._utility.clients,
+            "accuracy": None,
+            "accuracy_curve": [],
+            "train_images": None,
+            "test_images": None,
+            "majority_share": None,
+            "seconds": None,
+            "defense_parameters": describe(defense),
+            "defense_guarantee": defense.guarantee(),
+            "settings": describe(self._utility),
+        }
