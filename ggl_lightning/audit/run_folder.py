@@ -148,6 +148,10 @@ class RunFolder:
         """Writes the row of a case that could not be completed; the next run tries it again."""
         _write_failure(self._cases / result["name"], result)
 
+    def picture(self, name: str, what: str) -> Path:
+        """The file of a case's picture: ``what`` is ``original`` or ``reconstruction``."""
+        return self._cases / name / f"{what}.png"
+
     def load_training(self, name: str) -> CaseResult | None:
         """The result of a finished federated training, or None."""
         return _read_result(self._trainings / name / "result.json")
