@@ -33,22 +33,22 @@ class IdentificationRate(BinomialRate):
         self.k = k
         self.add_state("chance", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, ranks: Tensor, decoys: int) -> None:  # type: ignore[override]
+    def update(self, ranks: Tensor, decoys: int | Tensor) -> None:  # type: ignore[override]
         """Adds images.
 
         Args:
             ranks: Of `identification_ranks`, ``(N,)``, or ``(N, S)`` for ``N`` images with ``S``
                 seeds each: an image counts with the share of its seeds that identified it.
-            decoys: Among how many decoys.
+            decoys: Among how many decoys: one number, or one for each rank.
 
         Raises:
             ValueError: If a rank is not in 1 to ``decoys + 1``.
         """
+        decoys = torch.as_tensor(decoys, device=ranks.device).expand_as(ranks)
         if not ((ranks >= 1) & (ranks <= decoys + 1)).all():
-            raise ValueError(f"ranks are {ranks}: expected 1 to {decoys + 1}, for {decoys} decoys.")
-        found = (ranks <= self.k).double()
-        super().update(found.flatten(1).mean(dim=1) if found.dim() > 1 else found)
-        self.chance += len(ranks) * min(1.0, self.k / (decoys + 1))
+            raise ValueError(f"ranks are {ranks}: expected 1 to decoys + 1, of {decoys} decoys.")
+        super().update(_image_means(ranks <= self.k))
+        self.chance += _image_means((self.k / (decoys.double() + 1)).clamp(max=1)).sum()
 
     def compute(self) -> dict[str, Tensor]:
         """The rate, its interval and chance.
@@ -58,3 +58,7 @@ class IdentificationRate(BinomialRate):
         """
         found = super().compute()
         return {**found, "chance": self.chance / found["count"]}
+
+
+def _image_means(of_seeds: Tensor) -> Tensor:
+    return of_seeds.double().reshape(len(of_seeds), -1).mean(dim=1)
