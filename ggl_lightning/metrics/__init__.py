@@ -1,8 +1,16 @@
-"""Metrics of reconstructions and inferred labels, on torchmetrics."""
+"""Metrics of reconstructions and inferred labels, and statistics over images, on torchmetrics."""
 
+from ggl_lightning.metrics.attribute_agreement import AttributeAgreement
+from ggl_lightning.metrics.binomial_rate import BinomialRate
+from ggl_lightning.metrics.bootstrap_mean import BootstrapMean
 from ggl_lightning.metrics.feature_mse import FeatureMSE
+from ggl_lightning.metrics.identification_ranks import identification_ranks, representation_of
+from ggl_lightning.metrics.identification_rate import IdentificationRate
 from ggl_lightning.metrics.label_accuracy import InferredLabelAccuracy
 from ggl_lightning.metrics.lpips import LPIPS, lpips_network
+from ggl_lightning.metrics.missing import MissingError
+from ggl_lightning.metrics.normalized_leakage import NormalizedLeakage
+from ggl_lightning.metrics.paired_difference import PairedDifference
 from ggl_lightning.metrics.reconstruction import (
     ReconstructionMetrics,
     build_reconstruction_metrics,
@@ -10,19 +18,32 @@ from ggl_lightning.metrics.reconstruction import (
     reconstruction_metrics,
 )
 from ggl_lightning.metrics.representation import RepresentationMSE, RepresentationRMSE
+from ggl_lightning.metrics.resampling import CONFIDENCE
+from ggl_lightning.metrics.statistic import Statistic
 from ggl_lightning.metrics.total_variation import PrivateTV, ReconstructionTV
 
 __all__ = [
+    "CONFIDENCE",
     "LPIPS",
+    "AttributeAgreement",
+    "BinomialRate",
+    "BootstrapMean",
     "FeatureMSE",
+    "IdentificationRate",
     "InferredLabelAccuracy",
+    "MissingError",
+    "NormalizedLeakage",
+    "PairedDifference",
     "PrivateTV",
     "ReconstructionMetrics",
     "ReconstructionTV",
     "RepresentationMSE",
     "RepresentationRMSE",
+    "Statistic",
     "build_reconstruction_metrics",
+    "identification_ranks",
     "lpips_network",
     "mean_psnr",
     "reconstruction_metrics",
+    "representation_of",
 ]

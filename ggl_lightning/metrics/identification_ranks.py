@@ -1,0 +1,97 @@
+"""Which rank a private image has among decoys, by distance from its reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ggl_lightning.metrics.client_features import client_features
+
+_VALUES_AT_A_TIME = 2**23  # of decoys that are compared: some 100 MB of temporaries
+_ROUNDING = 1e-9  # relative; sums of equal numbers may round differently
+
+Features = Callable[[Tensor], Tensor]
+"""From images ``(N, 3, H, W)`` in ``[-1, 1]`` to ``(N, F)``."""
+
+
+def identification_ranks(
+    reconstructions: Tensor,
+    private: Tensor,
+    decoys: Tensor | Iterable[Tensor],
+    features: Features | None = None,
+) -> Tensor:
+    """Ranks each private image among decoys by mean squared distance from its reconstruction.
+
+    Rank 1 says that the private image is the reconstruction's nearest neighbour. Ties count against
+    the attacker: a decoy as near as the private image, or at a distance that is not a number,
+    stands before it. An attacker who always answers with the same grey image gains nothing.
+
+    Memory is bounded, whatever the number of decoys: they are compared in parts, and may come in
+    parts too.
+
+    Args:
+        reconstructions: ``(N, 3, H, W)`` in ``[-1, 1]``.
+        private: Their private images, likewise.
+        decoys: Other images of the private image's class ``(M, 3, H, W)``, or batches of them; none
+            of them a private image. Each reconstruction is compared with all.
+        features: What is compared, such as `representation_of`; the pixels themselves if None.
+
+    Returns:
+        Ranks from 1 to ``M + 1``, ``(N,)``, int64, on the CPU.
+
+    Raises:
+        ValueError: If shapes differ.
+    """
+    if reconstructions.shape != private.shape or reconstructions.dim() < 2:
+        raise ValueError(
+            f"reconstructions are {tuple(reconstructions.shape)} and private images "
+            f"{tuple(private.shape)}: expected (N, 3, H, W) twice."
+        )
+    found = _flat(reconstructions, features)
+    own = _flat(private, features)
+    own_distances = torch.stack([_distances(a, b[None]) for a, b in zip(found, own, strict=True)])
+    nearer = torch.zeros(len(found), dtype=torch.int64)
+    for part in _parts(decoys, max(1, _VALUES_AT_A_TIME // reconstructions[0].numel())):
+        if part.shape[1:] != private.shape[1:]:
+            raise ValueError(f"decoys are {tuple(part.shape)}: expected (M, *{private.shape[1:]}).")
+        others = _flat(part.to(private.device), features)
+        for i, one in enumerate(found):
+            # Not "nearer or equal", which NaN never is.
+            beaten = _distances(one, others) > own_distances[i] * (1 + _ROUNDING)
+            nearer[i] += int((~beaten).sum())
+    return nearer + 1
+
+
+def representation_of(client_model: nn.Module, last_layer: nn.Linear) -> Features:
+    """What the client model makes of images: the input of its last layer.
+
+    Args:
+        client_model: The client model, in eval mode.
+        last_layer: Its layer that outputs the logits.
+
+    Returns:
+        A function from images ``(N, 3, H, W)`` in ``[-1, 1]`` to ``(N, F)``.
+    """
+    return partial(_representation, client_model, last_layer)
+
+
+def _representation(client_model: nn.Module, last_layer: nn.Linear, images: Tensor) -> Tensor:
+    return client_features(client_model, last_layer, images)[0]
+
+
+def _parts(decoys: Tensor | Iterable[Tensor], size: int) -> Iterable[Tensor]:
+    for given in [decoys] if isinstance(decoys, Tensor) else decoys:
+        yield from given.split(size)
+
+
+def _flat(images: Tensor, features: Features | None) -> Tensor:
+    values = (images if features is None else features(images)).detach().flatten(1)
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _distances(one: Tensor, others: Tensor) -> Tensor:
+    """Squared distances of one from each, ``(M,)``, summed in float64."""
+    return (others - one).square().sum(dim=1, dtype=torch.float64)
