@@ -69,7 +69,7 @@ class UpdateDistances:
         self._arguments = (model, received, rule, adaptation, distance)
         self._waiting: list[type[_Way]] = [PopulationDistances, EntryDistances, OneByOneDistances]
         self._way = self._next_way()
-        self._prepared: torch.Size | None = None
+        self._prepared: set[tuple[torch.Size, bool]] = set()
 
     @property
     def way(self) -> str:
@@ -89,18 +89,20 @@ class UpdateDistances:
         """Names of the parameters whose gradients no layer rule gives, once it is known."""
         return sorted(self._way.general)
 
-    def prepare(self, shape: torch.Size) -> None:
+    def prepare(self, shape: torch.Size, differentiable: bool = False) -> None:
         """Finds out how candidates can be evaluated; every other method does this by itself.
 
         Args:
             shape: Shape of one candidate's images, ``(N, 3, H, W)``.
+            differentiable: Whether gradients with respect to them will be needed.
         """
-        while shape != self._prepared:
+        while (shape, differentiable) not in self._prepared:
             try:
-                self._way.prepare(shape)
-                self._prepared = shape
+                self._way.prepare(shape, differentiable)
+                self._prepared.add((shape, differentiable))
             except CannotBatchError as error:
                 self._way = self._next_way(str(error))
+                self._prepared.clear()
             else:
                 self._announce_general()
 
@@ -111,12 +113,12 @@ class UpdateDistances:
             shape: Shape of its images, ``(N, 3, H, W)``.
             differentiable: Whether with respect to them.
         """
-        self.prepare(shape)
+        self.prepare(shape, differentiable)
         return self._way.bytes_per_candidate(differentiable)
 
     def together(self, images: Tensor, labels: Tensor) -> Tensor:
         """As a call, but of all candidates at once, whatever memory that takes."""
-        self.prepare(images.shape[1:])
+        self.prepare(images.shape[1:], images.requires_grad)
         return self._way(images, labels)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class OneByOneDistances:
         self._distance = distance
         self.general = {}
 
-    def prepare(self, shape: torch.Size) -> None:
+    def prepare(self, shape: torch.Size, differentiable: bool) -> None:
         """Nothing to find out."""
 
     def bytes_per_candidate(self, differentiable: bool) -> int:

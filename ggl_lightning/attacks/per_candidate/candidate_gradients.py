@@ -17,7 +17,6 @@ from ggl_lightning.attacks.per_candidate.comparison import (
 )
 from ggl_lightning.attacks.per_candidate.errors import CannotBatchError, UnusualLayersError
 from ggl_lightning.attacks.per_candidate.general_path import GeneralGradients, Gradients
-from ggl_lightning.attacks.per_candidate.layer_rule import LayerRule
 from ggl_lightning.attacks.per_candidate.linear import LinearRule
 from ggl_lightning.attacks.per_candidate.population_pass import PopulationPass
 from ggl_lightning.attacks.per_candidate.rules import find_rules
@@ -75,7 +74,7 @@ class CandidateGradients:
         self._general = self._general_gradients()
         self._parameter_bytes = sum(tensor.nbytes for tensor in received)
         self._activation_bytes = 0
-        self._checked: torch.Size | None = None
+        self._checked: set[tuple[torch.Size, bool]] = set()
 
     def is_linear_weight(self, index: int) -> bool:
         """Whether a parameter tensor is the weight of a linear layer, whatever path it takes."""
@@ -130,8 +129,8 @@ class CandidateGradients:
             found |= self._joined(list(self._general.parts(images, labels)))
         return [found[name] for name in self._names]
 
-    def check(self, shape: torch.Size) -> None:
-        """Finds out which path each parameter must take, unless that is known for this shape.
+    def check(self, shape: torch.Size, differentiable: bool) -> None:
+        """Finds out which path each parameter must take, unless that is known.
 
         The gradients of two candidates of random pixels are compared with what the update rule
         says. Their label is the one the model finds least likely, so that no gradient vanishes; the
@@ -139,17 +138,23 @@ class CandidateGradients:
 
         Args:
             shape: Shape of one candidate's images, ``(N, 3, H, W)``.
+            differentiable: Whether gradients with respect to the images will be needed: then the
+                general path's are compared as well.
 
         Raises:
             CannotBatchError: If the model's gradients are not the same each time.
         """
-        if shape == self._checked:
+        if (shape, differentiable) in self._checked:
             return
-        like = next(iter(self._received.values())).tensor
-        pixels = torch.rand((2, *shape), generator=torch.Generator().manual_seed(0))
-        images = (2 * pixels - 1).to(like)
-        with torch.no_grad():
-            labels = self._original(images[0]).argmin(dim=1)
+        images, labels = random_candidates(self._original, shape)
+        if (shape, False) not in self._checked:
+            self._check_gradients(images, labels)
+        if differentiable and self.general and self._general.vectorised:
+            with torch.enable_grad():
+                self._general.vectorised_twice = self._right_twice(images, labels)
+        self._checked |= {(shape, False), (shape, differentiable)}
+
+    def _check_gradients(self, images: Tensor, labels: Tensor) -> None:
         self._activation_bytes = footprint(self._original, lambda: self._original(images[0])).total
         updates = [GradientUpdate()(self._original, each, labels) for each in images]
         columns = zip(*updates, strict=True)
@@ -164,7 +169,7 @@ class CandidateGradients:
             found, _ = self._compare(images[:count], labels, received, [])
             return _different(found, expected, count)
 
-        while together := wrong(2):
+        while together := wrong(len(images)):
             alone = wrong(1) - self.general.keys()
             if together & self.general.keys():
                 if not self._general.vectorised:
@@ -175,7 +180,26 @@ class CandidateGradients:
                 self._move_to_general(layers, "of a layer with a second effect")
             else:
                 self._move_to_general(set(self._rules), "of images that influence each other")
-        self._checked = shape
+
+    def _right_twice(self, images: Tensor, labels: Tensor) -> bool:
+        """Whether the vectorised general path passes gradients to the images as a loop does."""
+        loop = self._general_gradients(vectorised=False)
+        slopes: list[list[Tensor]] = []
+        for path in (self._general, loop):
+            given = images.clone().requires_grad_()
+            joined = self._joined(list(path.parts(given, labels)))
+            generator = torch.Generator().manual_seed(1)
+            slopes.append([])
+            for name in self.general:
+                direction = torch.randn(joined[name].shape, generator=generator).to(joined[name])
+                (slope,) = torch.autograd.grad(
+                    (joined[name] * direction).sum(), given, retain_graph=True, allow_unused=True
+                )
+                slopes[-1].append(torch.zeros_like(given) if slope is None else slope)
+        return all(
+            bool((ours - theirs).norm() <= _TOLERANCE * theirs.norm())
+            for ours, theirs in zip(*slopes, strict=True)
+        )
 
     def _compare(
         self,
@@ -230,7 +254,9 @@ class CandidateGradients:
         for layer in layers:
             self.general |= dict.fromkeys(self._parameters(layer), reason)
             del self._rules[layer]
+        twice = self._general.vectorised_twice
         self._general = self._general_gradients(self._general.vectorised)
+        self._general.vectorised_twice = twice
 
     def _general_gradients(self, vectorised: bool = True) -> GeneralGradients:
         gradients = GeneralGradients(self._model, list(self.general))
@@ -250,6 +276,22 @@ class CandidateGradients:
         if layer is None:
             return joined
         return {name: joined[own] for name, own in self._parameters(layer).items()}
+
+
+def random_candidates(model: nn.Module, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """Two candidates of random pixels, always the same, and labels that suit neither.
+
+    Args:
+        model: The client model.
+        shape: Shape of one candidate's images, ``(N, 3, H, W)``.
+
+    Returns:
+        Images ``(2, N, 3, H, W)`` in ``[-1, 1]`` and labels ``(N,)``.
+    """
+    pixels = torch.rand((2, *shape), generator=torch.Generator().manual_seed(0))
+    images = (2 * pixels - 1).to(next(model.parameters()))
+    with torch.no_grad():
+        return images, model(images[0]).argmin(dim=1)
 
 
 def _compare_full(gradients: Tensor, received: Received) -> Comparison:

@@ -32,6 +32,8 @@ class GeneralGradients:
 
     Attributes:
         vectorised: Whether candidates are vectorised; a first use may find that they cannot be.
+        vectorised_twice: Whether also where the gradients must be differentiable themselves, which
+            a few of torch's operations get wrong when they are vectorised.
         entries: Entries of one candidate's gradients.
     """
 
@@ -43,6 +45,7 @@ class GeneralGradients:
             if name in names
         }
         self.vectorised = True
+        self.vectorised_twice = True
         self.entries = sum(weight.numel() for weight in self._weights.values())
 
     def parts(self, images: Tensor, labels: Tensor) -> Iterator[Gradients]:
@@ -57,7 +60,9 @@ class GeneralGradients:
             gradients.
         """
         for part in images.split(at_once(images, self.entries)):
-            yield self._together(part, labels) if self.vectorised else self._in_turn(part, labels)
+            can = self.vectorised_twice if images.requires_grad else True
+            together = self.vectorised and can
+            yield self._together(part, labels) if together else self._in_turn(part, labels)
 
     def _together(self, images: Tensor, labels: Tensor) -> Gradients:
         def loss(weights: Gradients, candidate: Tensor) -> Tensor:

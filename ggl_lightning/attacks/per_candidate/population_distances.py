@@ -57,9 +57,9 @@ class PopulationDistances:
         """Why parameters take the general path, by name."""
         return self._gradients.general
 
-    def prepare(self, shape: torch.Size) -> None:
+    def prepare(self, shape: torch.Size, differentiable: bool) -> None:
         """See `CandidateGradients.check`."""
-        self._gradients.check(shape)
+        self._gradients.check(shape, differentiable)
 
     def bytes_per_candidate(self, differentiable: bool) -> int:
         """What a candidate is estimated to take."""
