@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 class _Plan:
     size: int
     chosen: str
+    bytes_per_candidate: int
+    evaluated: int = 0
 
 
 class Evaluation:
@@ -77,7 +79,6 @@ class Evaluation:
         self._micro_batch = micro_batch
         self._plans: dict[tuple[int, torch.device], _Plan] = {}
         self._out_of_memory = 0
-        self._last: dict[str, object] = {}
         self._announced: set[str] = set()
 
     def announce(self, message: str) -> None:
@@ -87,7 +88,7 @@ class Evaluation:
             _log.info("%s", message)
 
     def report(self) -> dict[str, object]:
-        """How the last population was evaluated, for a result's details.
+        """How most candidates were evaluated so far, for a result's details.
 
         Returns:
             ``micro_batch`` (candidates evaluated together, at most), ``chosen`` (``set``,
@@ -95,7 +96,15 @@ class Evaluation:
             ``out_of_memory`` (how often in this run so far the size had to be halved); empty
             before the first population.
         """
-        return {**self._last, "out_of_memory": self._out_of_memory} if self._last else {}
+        if not self._plans:
+            return {}
+        plan = max(self._plans.values(), key=lambda each: each.evaluated)
+        return {
+            "micro_batch": plan.size,
+            "chosen": plan.chosen,
+            "mb_per_candidate": round(plan.bytes_per_candidate / MEBIBYTE, 3),
+            "out_of_memory": self._out_of_memory,
+        }
 
     def bound(self, device: torch.device) -> float:
         """The memory bound on a device, in bytes."""
@@ -142,11 +151,7 @@ class Evaluation:
                 continue
             # Outside of the handler, where the exception no longer keeps what was allocated.
             plan.size = self._halved(len(part), device, reason)
-        self._last = {
-            "micro_batch": plan.size,
-            "chosen": plan.chosen,
-            "mb_per_candidate": round(bytes_per_candidate / MEBIBYTE, 3),
-        }
+        plan.evaluated += len(population)
         return results
 
     def _choose(
@@ -170,7 +175,7 @@ class Evaluation:
             f"Candidates are evaluated at most {size} at a time ({chosen}), with an estimated "
             f"{bytes_per_candidate / MEBIBYTE:.2f} MB each."
         )
-        return _Plan(size, chosen)
+        return _Plan(size, chosen, bytes_per_candidate)
 
     def _fastest(
         self,

@@ -12,6 +12,7 @@ from ggl_lightning.attacks.per_candidate import convolution, linear
 from ggl_lightning.clients import GradientUpdate, LeNet, ResNet18
 from ggl_lightning.defenses import Unchanged
 from ggl_lightning.defenses.clipping import ClipToNorm, update_norm
+from ggl_lightning.defenses.compose import AdaptInOrder
 from ggl_lightning.defenses.layerwise_clipping import ClipToNorms
 from ggl_lightning.defenses.representation import KeepColumns
 from tests.attacks.per_candidate.reference import reference_distances, reference_update
@@ -132,7 +133,8 @@ def test_every_layer_rule(name, images, gram, monkeypatch):
         for distance in DISTANCES:
             distances = UpdateDistances(model, received, GradientUpdate(), None, distance)
             found = distances(candidates, labels)
-            assert not distances.one_by_one
+            assert distances.way == "in closed form"
+            assert not distances.general_parameters
             assert found.dtype == dtype
             expected = reference_distances(model, candidates, labels, received, distance)
             assert_exact(found, expected, received, tolerance)
@@ -141,8 +143,32 @@ def test_every_layer_rule(name, images, gram, monkeypatch):
 def adaptations(update, model):
     norms = [tensor.norm().item() for tensor in update]
     weight = len(update) - 2
-    keep = torch.arange(model.head.in_features) % 3 != 0
+    features = torch.arange(model.head.in_features)
+    keep, other = features % 3 != 0, features % 4 != 1
+    total = update_norm(update).item()
+    steps = {
+        "global": ClipToNorm(0.3 * total),
+        "smaller": ClipToNorm(0.1 * total),
+        "layers": ClipToNorms([norm * (0.05 + i % 3 / 10) for i, norm in enumerate(norms)]),
+        "columns": KeepColumns(keep, weight),
+        "other columns": KeepColumns(other, weight),
+        "nothing": Unchanged({}),
+    }
+
+    def in_order(*names):
+        return AdaptInOrder({name: steps[name] for name in names})
+
     return {
+        "clipped, then columns": in_order("global", "columns"),
+        "columns, then clipped": in_order("columns", "global"),
+        "columns between clippings": in_order("global", "columns", "smaller"),
+        "layers, columns, nothing, global": in_order("layers", "columns", "nothing", "global"),
+        "global, columns, layers, columns": in_order(
+            "global", "columns", "layers", "other columns"
+        ),
+        "one order in another": AdaptInOrder(
+            {"0": in_order("global", "columns"), "1": in_order("other columns", "smaller")}
+        ),
         "unchanged": Unchanged({}),
         "clipped": ClipToNorm(0.3 * update_norm(update).item()),
         "not clipped": ClipToNorm(10 * update_norm(update).item()),
@@ -164,7 +190,7 @@ def test_every_adaptation_with_a_closed_form(name, images, distance):
         received = adaptation(update)
         distances = UpdateDistances(model, received, GradientUpdate(), adaptation, distance)
         found = distances(candidates, labels)
-        assert not distances.one_by_one
+        assert distances.way == "in closed form"
         expected = reference_distances(model, candidates, labels, received, distance, adaptation)
         assert_exact(found, expected, received, tolerance)
 
