@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ggl_lightning.attacks.distances import Distance, UpdateDistances
+from ggl_lightning.attacks.evaluation import Evaluation, MicroBatch
 from ggl_lightning.attacks.image_distances import ImageDistances
 from ggl_lightning.attacks.label_inference import InferredLabels, infer_labels
 from ggl_lightning.attacks.layer_weights import layer_weights
@@ -17,7 +18,7 @@ from ggl_lightning.attacks.regularizers import Regularizer
 from ggl_lightning.attacks.search_loop import Notify, SearchLoop
 from ggl_lightning.attacks.searches import RefinedSearch, Search
 from ggl_lightning.clients import ClassifierLayer, Update, UpdateRule
-from ggl_lightning.defenses import Adaptation, Defense
+from ggl_lightning.defenses import Defense
 from ggl_lightning.errors import check_non_negative, check_positive
 from ggl_lightning.priors.base import Prior
 
@@ -59,6 +60,9 @@ class Reconstruction:
         rounds: Rounds run, over all trials.
         evaluations: Candidates evaluated, over all trials.
         stop_reasons: Why trials ended early, if any did.
+        evaluation: How candidates were evaluated, which does not change the result but by rounding:
+            ``way``, ``general_parameters`` (how many tensors' gradients no layer rule gives), and
+            what `Evaluation.report` says.
     """
 
     images: Tensor
@@ -72,12 +76,15 @@ class Reconstruction:
     rounds: int
     evaluations: int
     stop_reasons: list[str]
+    evaluation: dict[str, object] = field(default_factory=dict)
 
 
 class GenerativeGradientLeakage:
     """Searches a prior's latent space for the images that explain an update (Li et al. 2022).
 
-    Its public attributes are its parameters: they identify it in results.
+    Its public attributes are its parameters: they identify it in results. How candidates are
+    evaluated (``max_memory_mb``, ``micro_batch``) is not among them, as it does not change what is
+    computed.
 
     Args:
         search: What proposes the candidates.
@@ -94,6 +101,10 @@ class GenerativeGradientLeakage:
         squash: Whether latents pass through ``tanh`` (then they are not regularised).
         refine_steps: Adam steps from the search's recommendation, after its budget is spent.
         refine_lr: Their learning rate.
+        max_memory_mb: Bound on the memory for candidates that are evaluated together, in units of
+            2^20 bytes; null for 1024 on the CPU and half of an accelerator's memory.
+        micro_batch: How many candidates are evaluated together: a number, ``auto`` for what fits
+            the bound, or ``measure`` for the fastest that does; see `Evaluation`.
 
     Raises:
         UserError: If a number is out of range.
@@ -113,6 +124,8 @@ class GenerativeGradientLeakage:
         squash: bool = False,
         refine_steps: int = 0,
         refine_lr: float = 0.01,
+        max_memory_mb: float | None = None,
+        micro_batch: MicroBatch = "auto",
     ) -> None:
         check_positive("budget", budget)
         check_positive("n_trials", n_trials)
@@ -131,6 +144,8 @@ class GenerativeGradientLeakage:
         self.squash = squash
         self.refine_steps = refine_steps
         self.refine_lr = refine_lr
+        # Private, since it does not identify a result; kept, since it is found out once a run.
+        self._evaluation = Evaluation(max_memory_mb, micro_batch)
 
     def run(
         self,
@@ -158,9 +173,21 @@ class GenerativeGradientLeakage:
         inferred = infer_labels(received.update, classifier, received.count)
         labels = torch.tensor(inferred.labels) if received.labels is None else received.labels.cpu()
         adaptation = received.defense.adapt(received.update, classifier) if self.adaptive else None
-        objective = self._objective(received, model, prior, labels, adaptation)
-        estimate = None if adaptation is None else adaptation.estimate
-        return self._search(objective, labels, inferred, estimate, seed, notify)
+        distances = UpdateDistances(
+            model, received.update, received.rule, adaptation, self.distance, self._evaluation
+        )
+        objective = self._objective(received, prior, labels, distances)
+        found = self._search(objective, labels, seed, notify)
+        return replace(
+            found,
+            inferred=inferred,
+            estimate=None if adaptation is None else adaptation.estimate,
+            evaluation={
+                "way": distances.way,
+                "general_parameters": len(distances.general_parameters),
+                **self._evaluation.report(),
+            },
+        )
 
     def invert(
         self,
@@ -182,8 +209,10 @@ class GenerativeGradientLeakage:
             seed: As in `run`.
             notify: Passed on to `SearchLoop`.
         """
-        objective = Objective(prior, ImageDistances(images), labels, squash=self.squash)
-        return self._search(objective, labels.cpu(), None, None, seed, notify)
+        objective = Objective(
+            prior, ImageDistances(images, self._evaluation), labels, squash=self.squash
+        )
+        return self._search(objective, labels.cpu(), seed, notify)
 
     def check(self, model: nn.Module, prior: Prior, count: int) -> None:
         """Finds out whether the attack fits, before anything is run.
@@ -213,8 +242,6 @@ class GenerativeGradientLeakage:
         self,
         objective: Objective,
         labels: Tensor,
-        inferred: InferredLabels | None,
-        estimate: dict[str, float] | None,
         seed: int,
         notify: Notify,
     ) -> Reconstruction:
@@ -228,14 +255,15 @@ class GenerativeGradientLeakage:
             images=images[0].cpu(),
             latents=latents[0].cpu(),
             labels=labels,
-            inferred=inferred,
-            estimate=estimate,
+            inferred=None,
+            estimate=None,
             loss=best.best_loss,
             trial=best.trial,
             trial_losses=[loop.best_loss for loop in trials],
             rounds=sum(loop.round for loop in trials),
             evaluations=sum(loop.evaluations for loop in trials),
             stop_reasons=[loop.stop_reason for loop in trials if loop.stop_reason is not None],
+            evaluation={},
         )
 
     @property
@@ -247,14 +275,13 @@ class GenerativeGradientLeakage:
     def _objective(
         self,
         received: Received,
-        model: nn.Module,
         prior: Prior,
         labels: Tensor,
-        adaptation: Adaptation | None,
+        distances: UpdateDistances,
     ) -> Objective:
         return Objective(
             prior,
-            UpdateDistances(model, received.update, received.rule, adaptation, self.distance),
+            distances,
             labels,
             weights=layer_weights(self.use_weight, len(received.update)),
             regularizer=self.regularizer,

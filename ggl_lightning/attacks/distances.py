@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import logging
+from collections import defaultdict
 
+import torch
 from torch import Tensor, nn
 
 from ggl_lightning.attacks.distance import Distance
+from ggl_lightning.attacks.evaluation import Evaluation
 from ggl_lightning.attacks.one_by_one import OneByOneDistances
+from ggl_lightning.attacks.per_candidate.entry_distances import EntryDistances
+from ggl_lightning.attacks.per_candidate.errors import CannotBatchError
 from ggl_lightning.attacks.per_candidate.population_distances import PopulationDistances
-from ggl_lightning.attacks.per_candidate.population_pass import CannotBatchError
 from ggl_lightning.clients import Update, UpdateRule
 from ggl_lightning.defenses import Adaptation
-from ggl_lightning.errors import UserError, check_positive
+from ggl_lightning.errors import UserError
 
 __all__ = ["Distance", "UpdateDistances"]
 
-_log = logging.getLogger(__name__)
+_Way = PopulationDistances | EntryDistances | OneByOneDistances
 
 
 class UpdateDistances:
     """Distances between candidates' updates and the received one, per parameter tensor.
 
     This is where a population is turned into distances, and the only part of the objective that
-    knows how: in one pass over the whole population where there is a closed form (see
-    `per_candidate`), one by one where there is none. Both give the same numbers; which one runs,
-    and why, is logged once if it is the slow one.
+    knows how: in closed form where there is one, from all entries of the candidates' updates where
+    they are needed, one by one where nothing else works (see `per_candidate`). All give the same
+    numbers; which is used, and why, is logged at INFO, once a run.
 
     Args:
         model: The client model, in eval mode.
@@ -33,13 +36,11 @@ class UpdateDistances:
         rule: How a client's images become an update.
         adaptation: Applied to every candidate's update before it is compared.
         distance: What is measured between two tensors.
-        max_memory_mb: Bound on the memory for the activations of candidates that are evaluated
-            together, in units of 2^20 bytes; larger populations are evaluated in parts.
+        evaluation: In which parts populations are evaluated.
 
     Raises:
-        UserError: If ``max_memory_mb`` is not positive; if the model is in training mode, where
-            batch statistics would couple the candidates; if the update does not fit the model's
-            parameters.
+        UserError: If the model is in training mode, where batch statistics would couple the
+            candidates; if the update does not fit the model's parameters.
     """
 
     def __init__(
@@ -49,9 +50,8 @@ class UpdateDistances:
         rule: UpdateRule,
         adaptation: Adaptation | None = None,
         distance: Distance = Distance.l2,
-        max_memory_mb: float = 1024,
+        evaluation: Evaluation | None = None,
     ) -> None:
-        check_positive("max_memory_mb of the objective", max_memory_mb)
         if any(module.training for module in model.modules()):
             raise UserError(
                 "The client model must be in eval mode for an attack (model.eval()): in training "
@@ -64,20 +64,62 @@ class UpdateDistances:
                 f"The received update has {len(found)} tensors that do not match the client "
                 f"model's {len(expected)} parameters: it was computed with another model."
             )
-        self._one_by_one = OneByOneDistances(model, received, rule, adaptation, distance)
-        self._together: PopulationDistances | None = None
-        try:
-            self._together = PopulationDistances(
-                model, received, rule, adaptation, distance, max_memory_mb
-            )
-        except CannotBatchError as error:
-            _announce(model, error)
-        self._model = model
+        self.evaluation = Evaluation() if evaluation is None else evaluation
+        self._model_name = type(model).__name__
+        self._arguments = (model, received, rule, adaptation, distance)
+        self._waiting: list[type[_Way]] = [PopulationDistances, EntryDistances, OneByOneDistances]
+        self._way = self._next_way()
+        self._prepared: set[tuple[torch.Size, bool]] = set()
+
+    @property
+    def way(self) -> str:
+        """How candidates are evaluated: "in closed form", "one by one" ...
+
+        A first call may find that it must be another.
+        """
+        return self._way.description
 
     @property
     def one_by_one(self) -> bool:
-        """Whether candidates are evaluated one by one; a first call may find that they must be."""
-        return self._together is None
+        """Whether candidates are evaluated one by one."""
+        return isinstance(self._way, OneByOneDistances)
+
+    @property
+    def general_parameters(self) -> list[str]:
+        """Names of the parameters whose gradients no layer rule gives, once it is known."""
+        return sorted(self._way.general)
+
+    def prepare(self, shape: torch.Size, differentiable: bool = False) -> None:
+        """Finds out how candidates can be evaluated; every other method does this by itself.
+
+        Args:
+            shape: Shape of one candidate's images, ``(N, 3, H, W)``.
+            differentiable: Whether gradients with respect to them will be needed.
+        """
+        while (shape, differentiable) not in self._prepared:
+            try:
+                self._way.prepare(shape, differentiable)
+                self._prepared.add((shape, differentiable))
+            except CannotBatchError as error:
+                self._way = self._next_way(str(error))
+                self._prepared.clear()
+            else:
+                self._announce_general()
+
+    def bytes_per_candidate(self, shape: torch.Size, differentiable: bool) -> int:
+        """What a candidate is estimated to take while its distances are computed.
+
+        Args:
+            shape: Shape of its images, ``(N, 3, H, W)``.
+            differentiable: Whether with respect to them.
+        """
+        self.prepare(shape, differentiable)
+        return self._way.bytes_per_candidate(differentiable)
+
+    def together(self, images: Tensor, labels: Tensor) -> Tensor:
+        """As a call, but of all candidates at once, whatever memory that takes."""
+        self.prepare(images.shape[1:], images.requires_grad)
+        return self._way(images, labels)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Evaluates a population.
@@ -89,20 +131,39 @@ class UpdateDistances:
 
         Returns:
             The distance of candidate ``c`` in parameter tensor ``l``: ``(C, L)``; differentiable
-            with respect to ``images`` if they require gradients.
+            with respect to ``images`` if they require gradients (then the parts that fit the memory
+            bound one after the other are all kept for the backward pass).
         """
-        if self._together is not None:
+        needed = self.bytes_per_candidate(images.shape[1:], images.requires_grad)
+        parts = self.evaluation.run(
+            lambda part: self.together(part, labels), images, needed, images.device
+        )
+        return torch.cat(parts)
+
+    def _next_way(self, reason: str | None = None) -> _Way:
+        """The next way that is possible as far as one can know without images."""
+        reasons = [] if reason is None else [reason]
+        while True:
+            candidate = self._waiting.pop(0)
             try:
-                return self._together(images, labels)
+                way = candidate(*self._arguments)
             except CannotBatchError as error:
-                _announce(self._model, error)
-                self._together = None
-        return self._one_by_one(images, labels)
+                reasons.append(str(error))
+                continue
+            if reasons:
+                self.evaluation.announce(
+                    f"Candidates of the client model {self._model_name} are evaluated "
+                    f"{way.description}, since {reasons[-1]}."
+                )
+            return way
 
-
-def _announce(model: nn.Module, error: CannotBatchError) -> None:
-    _log.info(
-        "Candidates are evaluated one by one, since of the client model %s %s.",
-        type(model).__name__,
-        error,
-    )
+    def _announce_general(self) -> None:
+        by_reason = defaultdict(list)
+        for name, reason in self._way.general.items():
+            by_reason[reason].append(name)
+        if by_reason:
+            parts = [f"{reason}: {', '.join(names)}" for reason, names in by_reason.items()]
+            self.evaluation.announce(
+                f"These parameters of the client model {self._model_name} take the general path "
+                f"({'; '.join(parts)})."
+            )

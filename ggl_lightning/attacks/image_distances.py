@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from torch import Tensor
+
+from ggl_lightning.attacks.evaluation import Evaluation
+
+_BYTES_PER_VALUE = 12  # a float32, its difference, and that squared
 
 
 class ImageDistances:
@@ -12,13 +19,15 @@ class ImageDistances:
 
     Args:
         images: The images ``(N, 3, H, W)`` in ``[-1, 1]``.
+        evaluation: In which parts populations are evaluated.
     """
 
-    def __init__(self, images: Tensor) -> None:
+    def __init__(self, images: Tensor, evaluation: Evaluation) -> None:
         self._images = images
+        self.evaluation = evaluation
 
-    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Evaluates a population.
+    def together(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Evaluates candidates together, in one part.
 
         Args:
             images: The images of each candidate, ``(C, N, 3, H, W)``, in the given ones' order.
@@ -28,3 +37,7 @@ class ImageDistances:
             Mean squared errors, ``(C, 1)``, differentiable.
         """
         return (images - self._images).square().flatten(1).mean(dim=1, keepdim=True)
+
+    def bytes_per_candidate(self, shape: Sequence[int], differentiable: bool) -> int:
+        """What a candidate with images of a ``shape`` takes, beside these."""
+        return _BYTES_PER_VALUE * math.prod(shape)

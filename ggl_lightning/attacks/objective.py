@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ggl_lightning.attacks.distances import UpdateDistances
 from ggl_lightning.attacks.image_distances import ImageDistances
+from ggl_lightning.attacks.memory import footprint
 from ggl_lightning.priors.base import Prior
+
+_HELD_PER_LAYER = 2
+"""Peak bytes of a generator without gradients, per byte in and out of its largest layer: beside
+them there are what skips it and what functions without a module return."""
+
+_KEPT_PER_LAYER = 2
+"""Peak bytes of a generator with gradients, per byte in and out of all its layers."""
 
 
 class Objective:
@@ -47,6 +57,7 @@ class Objective:
         self._regularizer = regularizer
         self._regularizer_weight = regularizer_weight
         self._squash = squash
+        self._needed: dict[bool, int] = {}
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -72,7 +83,11 @@ class Objective:
         return images.unflatten(0, latents.shape[:2])
 
     def __call__(self, latents: Tensor) -> Tensor:
-        """Evaluates a population.
+        """Evaluates a population, in parts that fit the distances' memory bound.
+
+        The images are generated part by part, too. With gradients, those of a part are computed
+        with its losses, and all else of the part is forgotten: memory stays bounded, and the
+        losses can be differentiated once, with respect to the latents alone.
 
         Args:
             latents: Searched latents ``(C, N, *latent_shape)``.
@@ -81,13 +96,61 @@ class Objective:
             Losses ``(C,)`` on the prior's device; differentiable with respect to the latents if
             they require gradients.
         """
-        with torch.set_grad_enabled(latents.requires_grad):
-            distances = self._distances(self.images(latents), self._labels)
-            if self._weights is not None:
-                distances = distances * self._weights
-            losses = distances.mean(dim=1)
-            if self._regularizer is not None and not self._squash:
-                penalties = self._regularizer(latents.to(losses.device).flatten(0, 1))
-                penalty = penalties.unflatten(0, latents.shape[:2]).mean(dim=1)
-                losses = losses + self._regularizer_weight * penalty
-            return losses
+        evaluation, device = self._distances.evaluation, self._prior.device
+        needed = self._bytes_per_candidate(latents)
+        if not latents.requires_grad:
+            with torch.no_grad():
+                return torch.cat(evaluation.run(self._losses, latents, needed, device))
+        pairs = evaluation.run(self._losses_and_gradients, latents.detach(), needed, device)
+        losses, gradients = (torch.cat(each) for each in zip(*pairs, strict=True))
+        return _KnownGradient.apply(latents, losses, gradients)
+
+    def _losses_and_gradients(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        latents = latents.detach().requires_grad_()
+        with torch.enable_grad():
+            losses = self._losses(latents)
+            (gradients,) = torch.autograd.grad(losses.sum(), latents)
+        return losses.detach(), gradients
+
+    def _losses(self, latents: Tensor) -> Tensor:
+        distances = self._distances.together(self.images(latents), self._labels)
+        if self._weights is not None:
+            distances = distances * self._weights
+        losses = distances.mean(dim=1)
+        if self._regularizer is not None and not self._squash:
+            penalties = self._regularizer(latents.to(losses.device).flatten(0, 1))
+            penalty = penalties.unflatten(0, latents.shape[:2]).mean(dim=1)
+            losses = losses + self._regularizer_weight * penalty
+        return losses
+
+    def _bytes_per_candidate(self, latents: Tensor) -> int:
+        """What a candidate is estimated to take, from its latent to its loss."""
+        differentiable = latents.requires_grad
+        if differentiable not in self._needed:
+            images: list[Tensor] = []
+            one = latents[:1].detach()
+            prior = footprint(self._prior, lambda: images.append(self.images(one)))
+            shape = images[0].shape[1:]
+            distances = self._distances.bytes_per_candidate(shape, differentiable)
+            if differentiable:  # what both have kept is needed until the end
+                needed = _KEPT_PER_LAYER * prior.total + distances
+            else:
+                needed = max(_HELD_PER_LAYER * prior.largest, distances)
+            self._needed[differentiable] = needed + images[0].nbytes
+        return self._needed[differentiable]
+
+
+class _KnownGradient(torch.autograd.Function):
+    """Losses whose gradients with respect to the latents have been computed already."""
+
+    @staticmethod
+    def forward(ctx: Any, latents: Tensor, losses: Tensor, gradients: Tensor) -> Tensor:
+        ctx.save_for_backward(gradients)
+        return losses.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None]:
+        (gradients,) = ctx.saved_tensors
+        outer = outer.to(gradients).view(-1, *[1] * (gradients.dim() - 1))
+        return outer * gradients, None, None

@@ -13,8 +13,11 @@ from ggl_lightning.defenses import Adaptation
 class OneByOneDistances:
     """Computes every candidate's update in full; see `UpdateDistances` for arguments and results.
 
-    The general path: it needs nothing to be known of the model, the rule or the adaptation.
+    The last resort: it needs nothing to be known of the model, the rule or the adaptation.
     """
+
+    description = "one by one"
+    general: dict[str, str]
 
     def __init__(
         self,
@@ -29,6 +32,14 @@ class OneByOneDistances:
         self._rule = rule
         self._adaptation = adaptation
         self._distance = distance
+        self.general = {}
+
+    def prepare(self, shape: torch.Size, differentiable: bool) -> None:
+        """Nothing to find out."""
+
+    def bytes_per_candidate(self, differentiable: bool) -> int:
+        """None: it is always one candidate, however many are given."""
+        return 0
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Distances ``(C, L)`` of candidates ``(C, N, 3, H, W)``."""

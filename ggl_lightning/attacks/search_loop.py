@@ -83,15 +83,16 @@ class SearchLoop:
         self._notify("on_search_start", self)
         while self.round < self.rounds and self.stop_reason is None:
             self._notify("on_round_start", self)
-            losses = self._evaluate(self.search.ask())
-            self.search.tell(losses)
-            self.losses = losses.detach().cpu()
+            losses, self.losses = self._evaluate(self.search.ask())
+            # Losses that carry a graph are wanted as they are; others need not be fetched again.
+            self.search.tell(losses if losses.requires_grad else self.losses)
             self.round += 1
             self._notify("on_round_end", self)
         self._evaluate(self.search.recommend().unsqueeze(0))
         self._notify("on_search_end", self)
 
-    def _evaluate(self, latents: Tensor) -> Tensor:
+    def _evaluate(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """The losses as the objective returns them, and on the CPU: the round's one transfer."""
         losses = self.objective(latents)
         values = losses.detach().cpu()
         if not values.isfinite().all():
@@ -105,4 +106,4 @@ class SearchLoop:
         if values[best].item() < self.best_loss:
             self.best_loss = values[best].item()
             self.best_latent = latents[best].detach().cpu().clone()
-        return losses
+        return losses, values

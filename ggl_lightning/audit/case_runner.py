@@ -193,6 +193,7 @@ class CaseRunner:
                 "trial_losses": found.trial_losses,
                 "update_rule": describe(self._rule),
                 "device": str(originals.device),
+                "evaluation": found.evaluation,
             },
         }
         return Outcome(result, reconstructions, found.latents[order])

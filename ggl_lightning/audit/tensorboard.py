@@ -1,4 +1,4 @@
-"""An audit's outcome in TensorBoard: parameters beside final metrics, and every client's pictures."""
+"""An audit's outcome in TensorBoard: parameters beside metrics, and every client's pictures."""
 
 from __future__ import annotations
 

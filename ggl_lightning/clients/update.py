@@ -85,7 +85,7 @@ class LocalSGDUpdate(UpdateRule):
         Raises:
             UserError: If the images cannot be cut into batches of ``batch_size``.
         """
-        batches = self._batches(images, labels)
+        batches = self.batches(images, labels)
         names = [name for name, _ in model.named_parameters()]
         with torch.enable_grad():
             weights: list[Tensor] = list(model.parameters())
@@ -103,7 +103,12 @@ class LocalSGDUpdate(UpdateRule):
                     weights = [weight.detach().requires_grad_() for weight in weights]
         return total if images.requires_grad else [tensor.detach() for tensor in total]
 
-    def _batches(self, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def batches(self, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The images ``(N, 3, H, W)`` and labels ``(N,)`` of each step of a pass over them.
+
+        Raises:
+            UserError: If the images cannot be cut into batches of ``batch_size``.
+        """
         size = len(images) if self.batch_size is None else self.batch_size
         if len(images) % size:
             raise UserError(

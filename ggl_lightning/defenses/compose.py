@@ -68,7 +68,7 @@ class AdaptInOrder(Adaptation):
     """
 
     def __init__(self, adaptations: dict[str, Adaptation]) -> None:
-        self._adaptations = list(adaptations.values())
+        self.adaptations = list(adaptations.values())
         self.estimate = {
             f"{name}.{parameter}": value
             for name, adaptation in adaptations.items()
@@ -77,6 +77,6 @@ class AdaptInOrder(Adaptation):
 
     def __call__(self, update: Update) -> Update:
         """Returns the update as the last adaptation leaves it."""
-        for adaptation in self._adaptations:
+        for adaptation in self.adaptations:
             update = adaptation(update)
         return update

@@ -8,41 +8,84 @@ from torch import Tensor
 from ggl_lightning.attacks.per_candidate.comparison import Comparison
 from ggl_lightning.defenses import Adaptation, Unchanged
 from ggl_lightning.defenses.clipping import ClipToNorm, factor_down_to
+from ggl_lightning.defenses.compose import AdaptInOrder
 from ggl_lightning.defenses.layerwise_clipping import ClipToNorms
 from ggl_lightning.defenses.representation import KeepColumns
 
 
 class Scaling:
-    """An adaptation as columns that are left out and one factor per tensor.
+    """An adaptation as columns that are left out and factors on whole tensors, in its order.
+
+    Leaving columns out commutes with scaling, but not with taking a norm: a factor depends on the
+    norms before the columns that a later adaptation leaves out. Hence a tensor is compared once
+    per such step, and the steps choose.
 
     Attributes:
-        kept: The adaptations that leave columns out, to be applied before the factors.
+        masks: What is kept of the columns of which tensor, after each step that leaves some out:
+            ``(index, keep)``.
 
     Args:
         adaptation: The adaptation, one of those that `can_scale` accepts.
     """
 
     def __init__(self, adaptation: Adaptation | None) -> None:
-        self.kept = [adaptation] if isinstance(adaptation, KeepColumns) else []
-        self._adaptation = adaptation
+        self._steps = _steps(adaptation)
+        self.masks: list[tuple[int, Tensor]] = []
+        kept: dict[int, Tensor] = {}
+        for step in self._steps:
+            if isinstance(step, KeepColumns):
+                index = step.weight_index
+                kept[index] = kept[index] & step.keep if index in kept else step.keep
+                self.masks.append((index, kept[index]))
 
-    def factors(self, comparisons: list[Comparison]) -> Tensor | float:
-        """The factor of every candidate's tensors, ``(C, L)`` or broadcast to it."""
-        match self._adaptation:
-            case ClipToNorm(norm=norm):
-                squares = torch.stack([each.norm_square for each in comparisons], dim=1)
-                return factor_down_to(_root(squares.sum(dim=1, keepdim=True)), norm)
-            case ClipToNorms(norms=norms):
-                squares = torch.stack([each.norm_square for each in comparisons], dim=1)
-                columns = zip(_root(squares).unbind(dim=1), norms, strict=True)
-                return torch.stack([factor_down_to(ours, norm) for ours, norm in columns], dim=1)
-        return 1.0
+    def apply(
+        self, whole: list[Comparison], masked: list[Comparison]
+    ) -> tuple[list[Comparison], Tensor | float]:
+        """Goes through the steps.
+
+        Args:
+            whole: The comparisons of all tensors of the candidates' updates.
+            masked: Those of the tensors in `masks`, with only these columns kept.
+
+        Returns:
+            The comparisons with all that is left out, and the factor of every candidate's tensors,
+            ``(C, L)`` or broadcast to it.
+        """
+        current = list(whole)
+        waiting = iter(masked)
+        factors: Tensor | float = 1.0
+        for step in self._steps:
+            match step:
+                case KeepColumns(weight_index=index):
+                    current[index] = next(waiting)
+                case ClipToNorm(norm=norm):
+                    total = _scaled_squares(current, factors).sum(dim=1, keepdim=True)
+                    factors = factors * factor_down_to(_root(total), norm)
+                case ClipToNorms(norms=norms):
+                    columns = _root(_scaled_squares(current, factors)).unbind(dim=1)
+                    pairs = zip(columns, norms, strict=True)
+                    each = torch.stack([factor_down_to(ours, norm) for ours, norm in pairs], dim=1)
+                    factors = factors * each
+        return current, factors
 
 
 def can_scale(adaptation: Adaptation | None) -> bool:
-    """Whether an adaptation only leaves columns out or scales whole tensors by their norms."""
-    known = (type(None), Unchanged, ClipToNorm, ClipToNorms, KeepColumns)
-    return type(adaptation) in known  # exactly: a subclass may do something else
+    """Whether an adaptation only leaves columns out and scales whole tensors by their norms."""
+    known = (ClipToNorm, ClipToNorms, KeepColumns)
+    return all(type(step) in known for step in _steps(adaptation))
+
+
+def _steps(adaptation: Adaptation | None) -> list[Adaptation]:
+    # Types are compared exactly: a subclass may do something else.
+    if adaptation is None or type(adaptation) is Unchanged:
+        return []
+    if type(adaptation) is AdaptInOrder:
+        return [step for member in adaptation.adaptations for step in _steps(member)]
+    return [adaptation]
+
+
+def _scaled_squares(comparisons: list[Comparison], factors: Tensor | float) -> Tensor:
+    return torch.stack([each.norm_square for each in comparisons], dim=1) * factors**2
 
 
 def _root(squares: Tensor) -> Tensor:

@@ -29,6 +29,8 @@ def reference_distances(model, candidates, labels, received, distance, adaptatio
 def _measure(distance, g, y):
     if distance is Distance.l2:
         return (g - y).pow(2).sum()
+    if distance is Distance.l1:
+        return (g - y).abs().sum()
     if not g.any() or not y.any():
         return float(g.any() or y.any())
     g, y = g / g.norm(), y / y.norm()
