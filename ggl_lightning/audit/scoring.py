@@ -20,7 +20,7 @@ from ggl_lightning.metrics import (
     representation_of,
 )
 from ggl_lightning.priors.base import Prior
-from ggl_lightning.priors.batched import generate
+from ggl_lightning.priors.batched import generate_in_batches
 
 _NO_CLASSIFIERS = "no attribute classifiers: name some under model.attribute_classifiers"
 _NO_DECOYS = "no decoys: data.decoys is 0, or the class has no other image"
@@ -129,7 +129,7 @@ class Scorer:
         for _ in range(position + 1):  # images of a client differ, also those of one class
             latents = self._prior.sample(self._random_samples, random)
         labels = torch.full((len(latents),), label, device=self._prior.device)
-        return generate(self._prior, latents, labels), latents
+        return generate_in_batches(self._prior, latents, labels), latents
 
     def _image_metrics(self, reconstructions: Tensor, originals: Tensor) -> dict[str, float]:
         totals: dict[str, float] = {}

@@ -33,8 +33,11 @@ often the next one's input, and a gradient is dropped once it has been compared.
 _GENERAL_BYTES = 4
 """Peak bytes of the general path per byte of its innermost modules' inputs and outputs."""
 
-_GRAPH_BYTES = 4
-"""How many times more is kept if the result must be differentiable."""
+_GRAPH_BYTES = 2
+"""How many times more is kept of these if the result must be differentiable."""
+
+_FULL_COPIES = {False: 2, True: 5}
+"""Copies of a candidate's update when it is had in full, by whether it must be differentiable."""
 
 _Received = dict[str, Received]
 
@@ -90,10 +93,10 @@ class CandidateGradients:
         """
         fast = _PASS_BYTES * self._pass.caught_bytes_per_candidate if self._rules else 0
         general = _GENERAL_BYTES * self._activation_bytes if self.general else 0
-        activations = max(fast, general)
-        if differentiable:
-            return _GRAPH_BYTES * activations + 3 * self._parameter_bytes
-        return activations + (2 * self._parameter_bytes if in_full else 0)
+        activations = max(fast, general) * (_GRAPH_BYTES if differentiable else 1)
+        # Of explicit gradients that are only compared, the graph keeps one copy.
+        copies = _FULL_COPIES[differentiable] if in_full else int(differentiable)
+        return activations + copies * self._parameter_bytes
 
     def compare(
         self, images: Tensor, labels: Tensor, masks: list[tuple[int, Tensor]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -69,7 +70,10 @@ class GeneralGradients:
             return F.cross_entropy(functional_call(self._model, weights, candidate), labels)
 
         try:
-            return vmap(grad(loss), in_dims=(None, 0))(self._weights, images)
+            with warnings.catch_warnings():
+                # Of torch, to its developers: an operation is vectorised by a loop within.
+                warnings.filterwarnings("ignore", message="There is a performance drop")
+                return vmap(grad(loss), in_dims=(None, 0))(self._weights, images)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             # What a user's model raises when it meets a vectorised tensor is not for us to say.
             if is_out_of_memory(error):
