@@ -9,7 +9,7 @@ import torch
 from scipy.stats import false_discovery_control
 
 from ggl_lightning.audit.measures import Image, Row, image_of, is_done, metric_value
-from ggl_lightning.audit.plain import plain
+from ggl_lightning.audit.plain import LOCAL, plain
 from ggl_lightning.audit.result_index import ResultIndex
 from ggl_lightning.metrics import PairedDifference
 
@@ -59,7 +59,7 @@ def _difference(
     if not shared:
         return {"missing": "no image and seed has both"}
     ids = {image: i for i, image in enumerate(dict.fromkeys(image for image, _ in shared))}
-    statistic = PairedDifference()
+    statistic = PairedDifference(**LOCAL)
     statistic.update(
         torch.tensor([ids[image] for image, _ in shared]),
         a=torch.tensor([a[case] for case in shared], dtype=torch.float64),

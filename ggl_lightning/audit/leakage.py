@@ -15,7 +15,7 @@ from ggl_lightning.audit.measures import (
     mean,
     metric_value,
 )
-from ggl_lightning.audit.plain import plain, why_missing
+from ggl_lightning.audit.plain import LOCAL, plain, why_missing
 from ggl_lightning.audit.result_index import BOUND, NULLS, ResultIndex
 from ggl_lightning.metrics import NormalizedLeakage
 
@@ -46,7 +46,7 @@ def normalized_leakage(index: ResultIndex, cases: list[Row], metric: str) -> dic
         return {"missing": "no image has an attack, a null and a bound that all finished"}
     higher = bool(HIGHER_IS_BETTER[metric])
     strongest = _strongest(triples, higher)
-    statistic = NormalizedLeakage(higher_is_better=higher)
+    statistic = NormalizedLeakage(higher, **LOCAL)
     values = torch.tensor(list(triples[strongest].values()), dtype=torch.float64)
     statistic.update(*values.unbind(dim=1))
     return {**plain(statistic), "null": strongest}

@@ -7,6 +7,9 @@ from typing import Any
 from ggl_lightning.audit.measures import Row, is_done
 from ggl_lightning.metrics import MissingError, Statistic
 
+LOCAL: dict[str, Any] = {"sync_on_compute": False}
+"""Arguments of statistics that one process computes of all results: others do not wait for it."""
+
 
 def plain(statistic: Statistic) -> dict[str, Any]:
     """What a statistic computes, as plain numbers.

@@ -21,7 +21,7 @@ from ggl_lightning.audit.measures import (
     mean,
     metric_value,
 )
-from ggl_lightning.audit.plain import plain, why_missing
+from ggl_lightning.audit.plain import LOCAL, plain, why_missing
 from ggl_lightning.audit.result_index import BOUND, NULLS, Group, ResultIndex
 from ggl_lightning.metrics import CONFIDENCE, BinomialRate, BootstrapMean, IdentificationRate
 
@@ -88,9 +88,12 @@ def _group(index: ResultIndex, group: Group) -> dict[str, Any]:
             if higher is not None
         },
         "identification": {name: _identification(cases, rank) for name, rank in _RANKS.items()},
-        "label_accuracy": _over_images(BinomialRate(), cases, "label_accuracy"),
+        "label_accuracy": _over_images(BinomialRate(**LOCAL), cases, "label_accuracy"),
         "attribute_agreement": _over_images(
-            BootstrapMean(), cases, "attribute_agreement", "no attribute classifiers were given"
+            BootstrapMean(**LOCAL),
+            cases,
+            "attribute_agreement",
+            "no attribute classifiers were given",
         ),
         "utility": _utility(index.utility(defense)),
         "evaluations": _case_mean(done, "evaluations"),
@@ -101,7 +104,7 @@ def _group(index: ResultIndex, group: Group) -> dict[str, Any]:
 
 
 def _mean_metric(cases: list[Row], metric: str) -> dict[str, Any]:
-    found = _over_images(BootstrapMean(), cases, metric)
+    found = _over_images(BootstrapMean(**LOCAL), cases, metric)
     capped = sum(is_capped(row, metric) for row in cases if is_done(row))
     return {**found, "capped": capped} if capped else found
 
@@ -142,7 +145,7 @@ def _identification(cases: list[Row], name: str) -> dict[str, Any]:
         return {"missing": why_missing(cases, name, "there were no decoys")}
     found: dict[str, Any] = {}
     for k in _TOP:
-        rate = IdentificationRate(k)
+        rate = IdentificationRate(k, **LOCAL)
         for _, (ranks, decoys) in sorted(trials.items()):
             rate.update(torch.tensor([ranks]), torch.tensor([decoys]))
         found[f"top{k}"] = plain(rate)
@@ -157,7 +160,7 @@ def _utility(trainings: list[Row]) -> dict[str, Any]:
         return {"missing": f"the training failed: {trainings[0].get('error')}"}
     accuracy = mean(row["accuracy"] for row in done)
     tested = min(row["test_images"] for row in done)
-    rate = BinomialRate()
+    rate = BinomialRate(**LOCAL)
     # Every training was tested on the same images: more trainings are not more of them.
     rate.update(torch.tensor([accuracy * tested], dtype=torch.float64), torch.tensor([tested]))
     found = plain(rate)

@@ -56,11 +56,11 @@ class NormalizedLeakage(Statistic):
             MissingError: If there was no image, or the bound is on average no better than the
                 null.
         """
-        columns = [self.column(name) for name in ("attack", "null", "bound")]
+        columns = [self.sign * self.column(name) for name in ("attack", "null", "bound")]
         if not len(columns[0]):
             raise MissingError("no image has an attack, a null and a bound")
         order = np.lexsort(columns)  # one order, whatever came first
-        attack, null, bound = (self.sign * column[order] for column in columns)
+        attack, null, bound = (column[order] for column in columns)
         gained, possible = attack - null, bound - null
         scale = np.concatenate([attack, null, bound])
         if possible.mean() <= 0 or negligible(possible, scale):
@@ -72,7 +72,10 @@ class NormalizedLeakage(Statistic):
             if len(gained) > 1 and negligible(gained - value * possible, scale):
                 found["low"], found["high"] = value, value  # every resample gives it
             else:
-                found["low"], found["high"] = bootstrap_interval((gained, possible), _ratio)
+                size = np.abs(possible).max()  # products must not underflow
+                found["low"], found["high"] = bootstrap_interval(
+                    (gained / size, possible / size), _ratio
+                )
         except MissingError as missing:
             self.missing = {"interval": missing.reason}
         return self.tensors(found)

@@ -62,7 +62,7 @@ class PairedDifference(Statistic):
         differences = first - second
         found = {"mean": float(differences.mean()), "count": len(shared)}
         try:
-            found["low"], found["high"] = mean_interval(differences)
+            found["low"], found["high"] = mean_interval(np.sort(differences))
             found["p_value"] = _p_value(first, second)
         except MissingError as missing:
             self.missing = {"interval": missing.reason, "p_value": missing.reason}

@@ -13,8 +13,11 @@ from ggl_lightning.metrics.missing import MissingError
 CONFIDENCE = 0.95
 """Level of every interval."""
 
+ONE_IMAGE = "one image has no spread to resample"
+"""Why there is no interval then."""
+
 LARGE = 2000
-"""Above so many images the percentile method replaces BCa, with fewer resamples.
+"""Above so many images the percentile method replaces BCa.
 
 BCa's correction is of order 1/N, below the resampling's own noise there, and its jackknife costs
 N^2.
@@ -22,7 +25,7 @@ N^2.
 
 _SEED = 0
 _MOST, _LEAST = 9999, 999
-_DRAWS = _MOST * LARGE  # per interval: bounds the time
+_DRAWS = 5_000_000  # per interval: bounds the time
 _BATCH = 500_000  # draws at a time: bounds the memory to some 10 MB
 _ROUNDING = 1e-12
 
@@ -33,7 +36,7 @@ def generator() -> np.random.Generator:
 
 
 def resamples(count: int) -> int:
-    """How many resamples are drawn of ``count`` images: 9999, and at least 999 of very many."""
+    """How many resamples are drawn: 9999 of up to 500 images, fewer of more, but always 999."""
     return max(_LEAST, min(_MOST, _DRAWS // count))
 
 
@@ -71,7 +74,7 @@ def bootstrap_interval(
     """
     count = len(samples[0])
     if count == 1:
-        raise MissingError("one image has no spread to resample")
+        raise MissingError(ONE_IMAGE)
     low, high = bootstrap(
         samples,
         statistic,
@@ -98,9 +101,12 @@ def mean_interval(values: np.ndarray) -> tuple[float, float]:
     Raises:
         MissingError: If there is one image.
     """
+    if len(values) == 1:
+        raise MissingError(ONE_IMAGE)
     mean = float(values.mean())
     deviations = values - mean
-    if len(values) > 1 and negligible(deviations, values):
+    if negligible(deviations, values):
         return mean, mean
-    low, high = bootstrap_interval((deviations,), np.mean)
-    return mean + low, mean + high
+    spread = float(np.abs(deviations).max())  # products of deviations must not underflow
+    low, high = bootstrap_interval((deviations / spread,), np.mean)
+    return mean + spread * low, mean + spread * high
