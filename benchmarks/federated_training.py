@@ -49,9 +49,10 @@ DEFENSES = {
 SLOW = {"representation_80"}
 
 
-def measure(root: Path, names: list[str], seeds: list[int], rounds: int) -> list[dict]:
+def measure(
+    root: Path, names: list[str], seeds: list[int], training: FederatedTraining
+) -> list[dict]:
     data = CelebADataModule(root)
-    training = FederatedTraining(rounds=rounds)
     with seeded(0):
         model = ResNet18(num_classes=2, width=8)
     rows = []
@@ -91,16 +92,23 @@ def main() -> None:
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--clients-per-round", type=int, default=8)
+    parser.add_argument("--images-per-update", type=int, default=8)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    training = FederatedTraining(
+        rounds=args.rounds,
+        clients_per_round=args.clients_per_round,
+        images_per_client_update=args.images_per_update,
+    )
     with tempfile.TemporaryDirectory() as folder:
         root = args.root
         if root is None:
             root = Path(folder, "faces")
             command = [sys.executable, "-m", "ggl_lightning.data.synthetic", "--root", str(root)]
             subprocess.run([*command, "--count", str(args.images), "--seed", "2203"], check=True)
-        rows = measure(root, args.defenses, args.seeds, args.rounds)
+        rows = measure(root, args.defenses, args.seeds, training)
     for name in args.defenses:
         mine = [row for row in rows if row["defense"] == name]
         accuracies = [row["accuracy"] for row in mine if row["error"] is None]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
-from ggl_lightning.clients import ClassifierLayer, Update
+from ggl_lightning.clients import ClassifierLayer, Update, client_update
 from ggl_lightning.defenses.base import Adaptation, ClientSide, Defense, Unchanged
 from ggl_lightning.defenses.clipping import ClipToNorm, clip_factor, update_norm
 from ggl_lightning.errors import UserError, check_non_negative, check_positive
@@ -129,8 +129,8 @@ class DPSGD(Defense):
 
     def _clipped_mean(self, update: Update, client: ClientSide) -> Update:
         count = len(client.images)
-        mean = [torch.zeros_like(tensor) for tensor in update]
         clipped_mean = [torch.zeros_like(tensor) for tensor in update]
+        mean_norm = torch.zeros_like(update[0].flatten()[0])
         chunks = zip(
             client.images.split(_EXAMPLES_AT_ONCE),
             client.labels.split(_EXAMPLES_AT_ONCE),
@@ -138,13 +138,16 @@ class DPSGD(Defense):
         )
         for images, labels in chunks:
             gradients = per_example_gradients(client.model, images, labels)
-            factors = clip_factor(_example_norms(gradients), self.bound)
+            norms = _example_norms(gradients)
+            mean_norm += norms.sum() / count
+            factors = clip_factor(norms, self.bound)
             for i, gradient in enumerate(gradients):
-                mean[i] += gradient.sum(dim=0) / count
                 clipped_mean[i] += torch.tensordot(factors, gradient, dims=1) / count
         # Far above rounding, far below what another rule or an earlier defense would change.
-        difference = update_norm([a - b for a, b in zip(mean, update, strict=True)])
-        if difference > 0.01 * update_norm(mean):
+        # Rounding is that of the images' gradients, whose mean may nearly cancel.
+        plain = client_update(client.model, client.images, client.labels)
+        difference = update_norm([a - b for a, b in zip(plain, update, strict=True)])
+        if difference > 0.01 * mean_norm:
             raise UserError(
                 "The DP-SGD defense needs the plain gradient of the client's images, but was given "
                 "another update: let the client send one gradient, not the result of several local "

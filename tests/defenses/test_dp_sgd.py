@@ -108,6 +108,25 @@ def test_another_update_than_the_images_gradient_is_refused():
             DPSGD()(other, client)
 
 
+def test_gradients_that_nearly_cancel_are_not_taken_for_another_update():
+    """In training, images' gradients may sum to less than their own rounding."""
+    client = dataclasses.replace(client_side(images=12), labels=torch.arange(12) % 3 // 2)
+    with torch.no_grad():  # the same features and the same logits, odds 2 to 1, for every image
+        for module in client.model:
+            if isinstance(module, nn.Conv2d):
+                module.weight.zero_()
+        client.classifier.layer.weight.zero_()
+        client.classifier.layer.bias.copy_(torch.tensor([math.log(2), 0.0]))
+    update = client_update(client.model, client.images, client.labels)
+    mean = [
+        gradients.mean(dim=0)
+        for gradients in per_example_gradients(client.model, client.images, client.labels)
+    ]
+    apart = update_norm([a - b for a, b in zip(mean, update, strict=True)])
+    assert apart > 0.01 * update_norm(update) > 0
+    DPSGD(noise_multiplier=0)(update, client)
+
+
 def test_the_attacker_separates_noise_and_bound_of_a_peaked_update():
     generator = torch.Generator().manual_seed(0)
     signal = torch.zeros(200, 500, dtype=torch.float64)
