@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ggl_lightning.attacks.per_candidate.low_rank import LowRank, find_low_rank
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -56,14 +58,63 @@ class Received:
 
     Attributes:
         tensor: The same.
+        flat: Its entries in order, ``(n,)``.
         square: ``||y||^2`` in float64, a scalar.
         inverse_square: Its inverse; 0 where ``y`` is zero.
     """
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
+        self.flat = tensor.flatten()
         self.square = tensor.double().square().sum()
         self.inverse_square = torch.where(self.square > 0, 1 / self.square, 0)
+        self._low_rank: dict[int, LowRank | None] = {}
+
+    def low_rank(self, rank: int) -> LowRank | None:
+        """The gradient as ``(p, d)`` written as a product of two thin matrices.
+
+        Args:
+            rank: How large ``r`` may be.
+
+        Returns:
+            What `find_low_rank` found, the first time it was asked.
+        """
+        if rank not in self._low_rank:
+            self._low_rank[rank] = find_low_rank(self.tensor.detach().flatten(1), rank)
+        return self._low_rank[rank]
+
+
+class ExplicitComparison:
+    """Compares explicit gradients with a received one, some candidates after the other.
+
+    Args:
+        received: The received one.
+    """
+
+    def __init__(self, received: Received) -> None:
+        self._received = received
+        self._rough: list[Tensor] = []
+        self._corrections: list[Tensor] = []
+        self._norms: list[Tensor] = []
+
+    def add(self, gradients: Tensor) -> None:
+        """Compares some more candidates' gradients, ``(C, *shape)``."""
+        ours, theirs = gradients.flatten(1), self._received.flat
+        rough = (ours @ theirs) * self._received.inverse_square.to(ours.dtype)
+        across = torch.addr(ours, rough, theirs, alpha=-1)
+        self._rough.append(rough)
+        # A second step: rounding now is relative to what is left, not to the whole.
+        self._corrections.append(across @ theirs)
+        # Row by row: one float32 sum over millions of squares would be wrong in the fifth digit.
+        rows = across.view_as(gradients).flatten(2) if gradients.dim() > 2 else across[:, None]
+        self._norms.append(torch.linalg.vector_norm(rows, dim=2))
+
+    def result(self) -> Comparison:
+        """The comparison of all candidates, in the order in which they were added."""
+        correction = _join(self._corrections).double() * self._received.inverse_square
+        alpha = _join(self._rough).double() + correction
+        residual = _join(self._norms).double().square().sum(dim=1)
+        return Comparison(alpha, residual, self._received.square)
 
 
 def compare(gradients: Tensor, received: Received) -> Comparison:
@@ -73,20 +124,9 @@ def compare(gradients: Tensor, received: Received) -> Comparison:
         gradients: ``(C, *shape)``.
         received: The received one, of ``shape``.
     """
-    ours, theirs = gradients.flatten(1), received.tensor.flatten()
-    rough = (ours @ theirs) * received.inverse_square.to(ours.dtype)
-    across = torch.addr(ours, rough, theirs, alpha=-1)
-    # A second step: rounding now is relative to what is left, not to the whole.
-    alpha = rough.double() + (across @ theirs).double() * received.inverse_square
-    return Comparison(alpha, _sum_of_squares(across.view_as(gradients)), received.square)
-
-
-def _sum_of_squares(gradients: Tensor) -> Tensor:
-    if gradients.dim() == 2:
-        return torch.linalg.vector_norm(gradients, dim=1).double().square()
-    # Row by row: one float32 sum over millions of squares would be wrong in the fifth digit.
-    rows = torch.linalg.vector_norm(gradients.flatten(2), dim=2)
-    return rows.double().square().sum(dim=1)
+    comparison = ExplicitComparison(received)
+    comparison.add(gradients)
+    return comparison.result()
 
 
 def concatenate(parts: list[Comparison]) -> Comparison:
@@ -98,3 +138,7 @@ def concatenate(parts: list[Comparison]) -> Comparison:
         torch.cat([part.residual for part in parts]),
         parts[0].square,
     )
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
