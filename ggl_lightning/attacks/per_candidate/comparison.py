@@ -58,17 +58,32 @@ class Received:
 
     Attributes:
         tensor: The same.
-        flat: Its entries in order, ``(n,)``.
         square: ``||y||^2`` in float64, a scalar.
         inverse_square: Its inverse; 0 where ``y`` is zero.
     """
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
-        self.flat = tensor.flatten()
+        self._flat: dict[bool, Tensor] = {}
         self.square = tensor.double().square().sum()
         self.inverse_square = torch.where(self.square > 0, 1 / self.square, 0)
         self._low_rank: dict[int, LowRank | None] = {}
+
+    def flat_beside(self, gradients: Tensor) -> tuple[Tensor, Tensor]:
+        """Candidates' gradients and this one as ``(C, n)`` and ``(n,)``, in the same order.
+
+        That of `gradients` in memory if they have channels last: to sort them takes longer than to
+        compare them.
+
+        Args:
+            gradients: ``(C, *shape)``.
+        """
+        channels_last = gradients.dim() == 5 and not gradients.is_contiguous()
+        if channels_last not in self._flat:
+            flat = self.tensor.movedim(1, -1) if channels_last else self.tensor
+            self._flat[channels_last] = flat.flatten()
+        ours = gradients.movedim(2, -1) if channels_last else gradients
+        return ours.flatten(1), self._flat[channels_last]
 
     def low_rank(self, rank: int) -> LowRank | None:
         """The gradient as ``(p, d)`` written as a product of two thin matrices.
@@ -99,15 +114,15 @@ class ExplicitComparison:
 
     def add(self, gradients: Tensor) -> None:
         """Compares some more candidates' gradients, ``(C, *shape)``."""
-        ours, theirs = gradients.flatten(1), self._received.flat
+        ours, theirs = self._received.flat_beside(gradients)
         rough = (ours @ theirs) * self._received.inverse_square.to(ours.dtype)
         across = torch.addr(ours, rough, theirs, alpha=-1)
         self._rough.append(rough)
         # A second step: rounding now is relative to what is left, not to the whole.
         self._corrections.append(across @ theirs)
         # Row by row: one float32 sum over millions of squares would be wrong in the fifth digit.
-        rows = across.view_as(gradients).flatten(2) if gradients.dim() > 2 else across[:, None]
-        self._norms.append(torch.linalg.vector_norm(rows, dim=2))
+        rows = gradients.shape[1] if gradients.dim() > 2 else 1
+        self._norms.append(torch.linalg.vector_norm(across.unflatten(1, (rows, -1)), dim=2))
 
     def result(self) -> Comparison:
         """The comparison of all candidates, in the order in which they were added."""

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ggl_lightning.attacks.per_candidate.comparison import Comparison, Received
 from ggl_lightning.attacks.per_candidate.layer_rule import MatrixRule, Work
 
-_WORK_AT_ONCE = 12 * 2**20
+_WORK_AT_ONCE = 48 * 2**20
 """Multiplications of one grouped convolution over several candidates, on the CPU. Above, oneDNN is
 faster with one candidate at a time."""
 
@@ -23,7 +23,7 @@ class ConvolutionRule(MatrixRule):
 
     def at_once(self, a: Tensor, b: Tensor) -> int:
         """See `LayerRule.at_once`."""
-        if a.device.type != "cpu":
+        if a.device.type != "cpu" or self._is_linear():
             return super().at_once(a, b)
         work = b[0].numel() * self.layer.weight[0].numel()
         return max(1, _WORK_AT_ONCE // work)
@@ -52,10 +52,10 @@ class ConvolutionRule(MatrixRule):
 
     def _gram(self, a: Tensor, b: Tensor) -> Tensor:
         """``A A^T`` of the patches, ``(C, groups, T, T)``."""
-        pixels = _grouped(self._padded(a), self.layer.groups)
+        pixels = _grouped(self._padded(a), self.layer.groups).movedim(3, -1)
         offsets = self._offsets(b.shape[-2], b.shape[-1])
-        patches = [_rows(pixels[..., rows, columns]) for rows, columns in offsets]
-        flat = patches[0] if len(patches) == 1 else torch.cat(patches, dim=-1)
+        patches = torch.cat([pixels[..., rows, columns, :] for rows, columns in offsets], dim=-1)
+        flat = patches.flatten(2, 4)
         return flat @ flat.mT
 
     def _patch_gram(self, a: Tensor, b: Tensor) -> Tensor:
@@ -113,11 +113,24 @@ class ConvolutionRule(MatrixRule):
 
     def weight_gradients(self, a: Tensor, b: Tensor) -> Tensor:
         """See `MatrixRule.weight_gradients`."""
+        if self._is_linear():
+            return self._linear_gradients(a, b)
         left, right, top, bottom = self._padding()
         padding = [top, left]
         if self.layer.padding_mode != "zeros" or (left, top) != (right, bottom):
             a, padding = self._padded(a), [0, 0]
         return _weight_gradients(self.layer, a, b, padding, transposed=False)
+
+    def _is_linear(self) -> bool:
+        """Whether each output position sees one input position, which a product does faster."""
+        return math.prod(self.layer.kernel_size) == self.layer.groups == 1
+
+    def _linear_gradients(self, a: Tensor, b: Tensor) -> Tensor:
+        """Gradients of a layer that multiplies the channels of each position by a matrix."""
+        ((rows, columns),) = self._offsets(b.shape[-2], b.shape[-1])
+        inputs = _rows(_grouped(self._padded(a)[..., rows, columns], 1))
+        gradients = _rows(_grouped(b, 1)).mT @ inputs
+        return gradients.squeeze(1)[..., None, None]
 
     def _padding(self) -> tuple[int, int, int, int]:
         left, right, top, bottom = self.layer._reversed_padding_repeated_twice
