@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ggl_lightning.attacks.per_candidate.low_rank import LowRank, find_low_rank
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -62,8 +64,72 @@ class Received:
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
+        self._flat: dict[bool, Tensor] = {}
         self.square = tensor.double().square().sum()
         self.inverse_square = torch.where(self.square > 0, 1 / self.square, 0)
+        self._low_rank: dict[int, LowRank | None] = {}
+
+    def flat_beside(self, gradients: Tensor) -> tuple[Tensor, Tensor]:
+        """Candidates' gradients and this one as ``(C, n)`` and ``(n,)``, in the same order.
+
+        That of `gradients` in memory if they have channels last: to sort them takes longer than to
+        compare them.
+
+        Args:
+            gradients: ``(C, *shape)``.
+        """
+        channels_last = gradients.dim() == 5 and not gradients.is_contiguous()
+        if channels_last not in self._flat:
+            flat = self.tensor.movedim(1, -1) if channels_last else self.tensor
+            self._flat[channels_last] = flat.flatten()
+        ours = gradients.movedim(2, -1) if channels_last else gradients
+        return ours.flatten(1), self._flat[channels_last]
+
+    def low_rank(self, rank: int) -> LowRank | None:
+        """The gradient as ``(p, d)`` written as a product of two thin matrices.
+
+        Args:
+            rank: How large ``r`` may be.
+
+        Returns:
+            What `find_low_rank` found, the first time it was asked.
+        """
+        if rank not in self._low_rank:
+            self._low_rank[rank] = find_low_rank(self.tensor.detach().flatten(1), rank)
+        return self._low_rank[rank]
+
+
+class ExplicitComparison:
+    """Compares explicit gradients with a received one, some candidates after the other.
+
+    Args:
+        received: The received one.
+    """
+
+    def __init__(self, received: Received) -> None:
+        self._received = received
+        self._rough: list[Tensor] = []
+        self._corrections: list[Tensor] = []
+        self._norms: list[Tensor] = []
+
+    def add(self, gradients: Tensor) -> None:
+        """Compares some more candidates' gradients, ``(C, *shape)``."""
+        ours, theirs = self._received.flat_beside(gradients)
+        rough = (ours @ theirs) * self._received.inverse_square.to(ours.dtype)
+        across = torch.addr(ours, rough, theirs, alpha=-1)
+        self._rough.append(rough)
+        # A second step: rounding now is relative to what is left, not to the whole.
+        self._corrections.append(across @ theirs)
+        # Row by row: one float32 sum over millions of squares would be wrong in the fifth digit.
+        rows = gradients.shape[1] if gradients.dim() > 2 else 1
+        self._norms.append(torch.linalg.vector_norm(across.unflatten(1, (rows, -1)), dim=2))
+
+    def result(self) -> Comparison:
+        """The comparison of all candidates, in the order in which they were added."""
+        correction = _join(self._corrections).double() * self._received.inverse_square
+        alpha = _join(self._rough).double() + correction
+        residual = _join(self._norms).double().square().sum(dim=1)
+        return Comparison(alpha, residual, self._received.square)
 
 
 def compare(gradients: Tensor, received: Received) -> Comparison:
@@ -73,20 +139,9 @@ def compare(gradients: Tensor, received: Received) -> Comparison:
         gradients: ``(C, *shape)``.
         received: The received one, of ``shape``.
     """
-    ours, theirs = gradients.flatten(1), received.tensor.flatten()
-    rough = (ours @ theirs) * received.inverse_square.to(ours.dtype)
-    across = torch.addr(ours, rough, theirs, alpha=-1)
-    # A second step: rounding now is relative to what is left, not to the whole.
-    alpha = rough.double() + (across @ theirs).double() * received.inverse_square
-    return Comparison(alpha, _sum_of_squares(across.view_as(gradients)), received.square)
-
-
-def _sum_of_squares(gradients: Tensor) -> Tensor:
-    if gradients.dim() == 2:
-        return torch.linalg.vector_norm(gradients, dim=1).double().square()
-    # Row by row: one float32 sum over millions of squares would be wrong in the fifth digit.
-    rows = torch.linalg.vector_norm(gradients.flatten(2), dim=2)
-    return rows.double().square().sum(dim=1)
+    comparison = ExplicitComparison(received)
+    comparison.add(gradients)
+    return comparison.result()
 
 
 def concatenate(parts: list[Comparison]) -> Comparison:
@@ -98,3 +153,7 @@ def concatenate(parts: list[Comparison]) -> Comparison:
         torch.cat([part.residual for part in parts]),
         parts[0].square,
     )
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ggl_lightning.attacks.per_candidate.layer_rule import MatrixRule, gram_is_cheaper
+from ggl_lightning.attacks.per_candidate.comparison import Comparison, Received
+from ggl_lightning.attacks.per_candidate.layer_rule import MatrixRule, Work
 
-_WORK_AT_ONCE = 12 * 2**20
+_WORK_AT_ONCE = 48 * 2**20
 """Multiplications of one grouped convolution over several candidates, on the CPU. Above, oneDNN is
 faster with one candidate at a time."""
 
@@ -22,42 +23,69 @@ class ConvolutionRule(MatrixRule):
 
     def at_once(self, a: Tensor, b: Tensor) -> int:
         """See `LayerRule.at_once`."""
-        if a.device.type != "cpu":
+        if a.device.type != "cpu" or self._is_linear():
             return super().at_once(a, b)
         work = b[0].numel() * self.layer.weight[0].numel()
         return max(1, _WORK_AT_ONCE // work)
 
-    def prefers_gram(self, a: Tensor, b: Tensor) -> bool:
-        """See `MatrixRule.prefers_gram`."""
-        images, channels, height, width = a[0].shape
-        left, right, top, bottom = self._padding()
-        seen = images * (height + top + bottom) * (width + left + right)
+    def work(self, a: Tensor, b: Tensor) -> Work:
+        """See `MatrixRule.work`."""
+        layer = self.layer
         positions = b[0].numel() // b.shape[2]
-        work = seen**2 * channels + positions**2 * b.shape[2]
-        window = math.prod(self.layer.kernel_size)
-        entries = window * positions**2 * self.layer.groups
-        return gram_is_cheaper(work, entries, self.layer.weight.numel())
+        window = math.prod(layer.kernel_size)
+        inputs = layer.in_channels // layer.groups * window
+        gram = positions**2 * layer.out_channels
+        if self._shares_pixels(a, b):
+            gram += self._pixels(a) ** 2 * layer.in_channels
+            entries = window * positions**2 * layer.groups
+        else:
+            gram += positions**2 * inputs * layer.groups
+            entries = positions**2 * layer.groups + positions * inputs * layer.groups
+        return Work(layer.out_channels, inputs, positions, gram, entries)
 
     def weight_norm_squares(self, a: Tensor, b: Tensor) -> Tensor:
-        """See `MatrixRule.weight_norm_squares`.
-
-        ``A A^T`` of the patches is a sum over the kernel's offsets of slices of the pixels' own
-        Gram matrix, which is as many times smaller as the kernel has offsets.
-        """
-        groups = self.layer.groups
-        padded = self._padded(a)
-        pixels = _grouped(padded, groups)  # (C, groups, N, channels, H, W)
-        shape = (*pixels.shape[:3], *pixels.shape[4:])
-        flat = pixels.movedim(3, -1).flatten(2, 4)  # (C, groups, N H W, channels)
-        pixel_gram = (flat @ flat.mT).view(*shape, *shape[2:])
-        gradients = _grouped(b, groups).movedim(3, -1).flatten(2, 4)
-        gradient_gram = (gradients @ gradients.mT).view(
-            *shape[:3], *b.shape[-2:], b.shape[1], *b.shape[-2:]
-        )
-        patch_gram = torch.zeros_like(gradient_gram)
-        for rows, columns in self._offsets(b.shape[-2], b.shape[-1]):
-            patch_gram = patch_gram + pixel_gram[:, :, :, rows, columns, :, rows, columns]
+        """See `MatrixRule.weight_norm_squares`."""
+        gradients = _rows(_grouped(b, self.layer.groups))
+        gradient_gram = gradients @ gradients.mT
+        patch_gram = self._patch_gram(a, b) if self._shares_pixels(a, b) else self._gram(a, b)
         return (patch_gram * gradient_gram).flatten(1).sum(dim=1, dtype=torch.float64)
+
+    def _gram(self, a: Tensor, b: Tensor) -> Tensor:
+        """``A A^T`` of the patches, ``(C, groups, T, T)``."""
+        pixels = _grouped(self._padded(a), self.layer.groups).movedim(3, -1)
+        offsets = self._offsets(b.shape[-2], b.shape[-1])
+        patches = torch.cat([pixels[..., rows, columns, :] for rows, columns in offsets], dim=-1)
+        flat = patches.flatten(2, 4)
+        return flat @ flat.mT
+
+    def _patch_gram(self, a: Tensor, b: Tensor) -> Tensor:
+        """``A A^T`` of patches that overlap, ``(C, groups, T, T)``.
+
+        It is a sum over the kernel's offsets of slices of the pixels' own Gram matrix, which is as
+        many times smaller as the kernel has offsets.
+        """
+        pixels = _grouped(self._padded(a), self.layer.groups)
+        flat = _rows(pixels)
+        images, height, width = pixels.shape[2], *pixels.shape[4:]
+        gram = (flat @ flat.mT).unflatten(3, (images, height, width))
+        gram = gram.unflatten(2, (images, height, width))
+        total = None
+        for rows, columns in self._offsets(b.shape[-2], b.shape[-1]):
+            seen = gram[:, :, :, rows, columns, :, rows, columns]
+            total = seen if total is None else total + seen
+        assert total is not None
+        return total.flatten(5).flatten(2, 4)
+
+    def _pixels(self, a: Tensor) -> int:
+        left, right, top, bottom = self._padding()
+        height, width = a.shape[-2:]
+        return a.shape[1] * (height + top + bottom) * (width + left + right)
+
+    def _shares_pixels(self, a: Tensor, b: Tensor) -> bool:
+        """Whether the pixels' Gram matrix takes less work than the patches'."""
+        window = math.prod(self.layer.kernel_size)
+        positions = b[0].numel() // b.shape[2]
+        return self._pixels(a) ** 2 < positions**2 * window
 
     def outputs_with(self, weight: Tensor, a: Tensor) -> Tensor:
         """See `MatrixRule.outputs_with`."""
@@ -70,17 +98,39 @@ class ConvolutionRule(MatrixRule):
         )
         return outputs.unflatten(0, a.shape[:2])
 
+    def mixed(self, b: Tensor, matrix: Tensor) -> Tensor:
+        """See `MatrixRule.mixed`."""
+        mixed = F.conv2d(b.flatten(0, 1), matrix.mT[..., None, None])
+        return mixed.unflatten(0, b.shape[:2])
+
+    def accepts_low_rank(self) -> bool:
+        """See `MatrixRule.accepts_low_rank`."""
+        return self.layer.groups == 1
+
     def bias_gradients(self, b: Tensor) -> Tensor:
         """See `MatrixRule.bias_gradients`."""
         return b.flatten(3).sum(dim=(1, 3))
 
     def weight_gradients(self, a: Tensor, b: Tensor) -> Tensor:
         """See `MatrixRule.weight_gradients`."""
+        if self._is_linear():
+            return self._linear_gradients(a, b)
         left, right, top, bottom = self._padding()
         padding = [top, left]
         if self.layer.padding_mode != "zeros" or (left, top) != (right, bottom):
             a, padding = self._padded(a), [0, 0]
         return _weight_gradients(self.layer, a, b, padding, transposed=False)
+
+    def _is_linear(self) -> bool:
+        """Whether each output position sees one input position, which a product does faster."""
+        return math.prod(self.layer.kernel_size) == self.layer.groups == 1
+
+    def _linear_gradients(self, a: Tensor, b: Tensor) -> Tensor:
+        """Gradients of a layer that multiplies the channels of each position by a matrix."""
+        ((rows, columns),) = self._offsets(b.shape[-2], b.shape[-1])
+        inputs = _rows(_grouped(self._padded(a)[..., rows, columns], 1))
+        gradients = _rows(_grouped(b, 1)).mT @ inputs
+        return gradients.squeeze(1)[..., None, None]
 
     def _padding(self) -> tuple[int, int, int, int]:
         left, right, top, bottom = self.layer._reversed_padding_repeated_twice
@@ -116,9 +166,9 @@ class ConvTransposeRule(ConvolutionRule):
         """See `LayerRule.at_once`."""
         return super().at_once(b, a)
 
-    def prefers_gram(self, a: Tensor, b: Tensor) -> bool:
-        """See `MatrixRule.prefers_gram`."""
-        return False
+    def compare(self, a: Tensor, b: Tensor, received: dict[str, Received]) -> dict[str, Comparison]:
+        """See `LayerRule.compare`."""
+        return self._compare_explicitly(a, b, received)
 
     def weight_gradients(self, a: Tensor, b: Tensor) -> Tensor:
         """See `MatrixRule.weight_gradients`."""
@@ -159,3 +209,8 @@ def _weight_gradients(
 def _grouped(tensor: Tensor, groups: int) -> Tensor:
     """``(C, N, channels, H, W)`` as ``(C, groups, N, channels / groups, H, W)``."""
     return tensor.unflatten(2, (groups, -1)).transpose(1, 2)
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """``(C, groups, N, channels, H, W)`` as ``(C, groups, N H W, channels)``."""
+    return tensor.movedim(3, -1).flatten(2, 4)

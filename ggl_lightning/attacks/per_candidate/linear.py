@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ggl_lightning.attacks.per_candidate.layer_rule import MatrixRule, gram_is_cheaper
+from ggl_lightning.attacks.per_candidate.layer_rule import MatrixRule, Work
 
 
 class LinearRule(MatrixRule):
@@ -14,12 +14,12 @@ class LinearRule(MatrixRule):
 
     layer: nn.Linear
 
-    def prefers_gram(self, a: Tensor, b: Tensor) -> bool:
-        """See `MatrixRule.prefers_gram`."""
+    def work(self, a: Tensor, b: Tensor) -> Work:
+        """See `MatrixRule.work`."""
         outputs, features = self.layer.weight.shape
         positions = a[0].numel() // features
-        work = positions**2 * (features + outputs)
-        return gram_is_cheaper(work, positions**2, outputs * features)
+        gram = positions**2 * (features + outputs)
+        return Work(outputs, features, positions, gram, gram_entries=positions**2)
 
     def weight_norm_squares(self, a: Tensor, b: Tensor) -> Tensor:
         """See `MatrixRule.weight_norm_squares`."""
@@ -29,6 +29,10 @@ class LinearRule(MatrixRule):
     def outputs_with(self, weight: Tensor, a: Tensor) -> Tensor:
         """See `MatrixRule.outputs_with`."""
         return F.linear(a, weight)
+
+    def mixed(self, b: Tensor, matrix: Tensor) -> Tensor:
+        """See `MatrixRule.mixed`."""
+        return b @ matrix
 
     def bias_gradients(self, b: Tensor) -> Tensor:
         """See `MatrixRule.bias_gradients`."""
