@@ -185,7 +185,7 @@ class GenerativeGradientLeakage:
             evaluation={
                 "way": distances.way,
                 "general_parameters": len(distances.general_parameters),
-                **self._evaluation.report(),
+                **objective.evaluation_report(),
             },
         )
 

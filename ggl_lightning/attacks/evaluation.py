@@ -37,7 +37,6 @@ class _Plan:
     size: int
     chosen: str
     bytes_per_candidate: int
-    evaluated: int = 0
 
 
 class Evaluation:
@@ -87,18 +86,22 @@ class Evaluation:
             self._announced.add(message)
             _log.info("%s", message)
 
-    def report(self) -> dict[str, object]:
-        """How most candidates were evaluated so far, for a result's details.
+    def report(self, bytes_per_candidate: int, device: torch.device) -> dict[str, object]:
+        """How candidates of one kind are evaluated, for a result's details.
+
+        Args:
+            bytes_per_candidate: As given to `run`.
+            device: Likewise.
 
         Returns:
             ``micro_batch`` (candidates evaluated together, at most), ``chosen`` (``set``,
             ``memory bound`` or ``measured``), ``mb_per_candidate`` (estimated) and
             ``out_of_memory`` (how often in this run so far the size had to be halved); empty
-            before the first population.
+            before the first population of this kind.
         """
-        if not self._plans:
+        plan = self._plans.get((bytes_per_candidate, device))
+        if plan is None:
             return {}
-        plan = max(self._plans.values(), key=lambda each: each.evaluated)
         return {
             "micro_batch": plan.size,
             "chosen": plan.chosen,
@@ -151,7 +154,6 @@ class Evaluation:
                 continue
             # Outside of the handler, where the exception no longer keeps what was allocated.
             plan.size = self._halved(len(part), device, reason)
-        plan.evaluated += len(population)
         return results
 
     def _choose(

@@ -105,6 +105,14 @@ class Objective:
         losses, gradients = (torch.cat(each) for each in zip(*pairs, strict=True))
         return _KnownGradient.apply(latents, losses, gradients)
 
+    def evaluation_report(self) -> dict[str, object]:
+        """In which parts populations were evaluated, see `Evaluation.report`; of those with
+        gradients if there was no other."""
+        if not self._needed:
+            return {}
+        needed = self._needed[min(self._needed)]
+        return self._distances.evaluation.report(needed, self._prior.device)
+
     def _losses_and_gradients(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         latents = latents.detach().requires_grad_()
         with torch.enable_grad():

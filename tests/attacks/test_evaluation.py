@@ -65,14 +65,14 @@ def test_running_out_of_memory_halves_the_size_and_goes_on(error, caplog):
     with caplog.at_level(logging.INFO):
         assert run(evaluation, machine, 50) == [5] * 10
     assert caplog.text.count("Out of memory with") == 3  # with 50, 25, and parts of 10 for 12
-    assert evaluation.report() == {
+    assert evaluation.report(MB, CPU) == {
         "micro_batch": 5,
         "chosen": "memory bound",
         "mb_per_candidate": 1.0,
         "out_of_memory": 3,
     }
     run(evaluation, machine, 50)  # the next population does not try again
-    assert evaluation.report()["out_of_memory"] == 3
+    assert evaluation.report(MB, CPU)["out_of_memory"] == 3
 
 
 def test_memory_that_runs_out_late_keeps_what_is_done():
@@ -112,8 +112,8 @@ def test_measuring_takes_the_smallest_size_that_is_about_as_fast(monkeypatch):
     monkeypatch.setattr(evaluation.time, "perf_counter", lambda: clock[0])
     chosen = Evaluation(micro_batch="measure")
     chosen.run(timed, torch.arange(64), MB, CPU)
-    assert chosen.report()["micro_batch"] == 16
-    assert chosen.report()["chosen"] == "measured"
+    assert chosen.report(MB, CPU)["micro_batch"] == 16
+    assert chosen.report(MB, CPU)["chosen"] == "measured"
     before = clock[0]
     chosen.run(timed, torch.arange(64), MB, CPU)
     assert clock[0] - before == pytest.approx(4 * (1 + 1.6))  # not measured again
