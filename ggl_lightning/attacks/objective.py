@@ -106,11 +106,13 @@ class Objective:
         return _KnownGradient.apply(latents, losses, gradients)
 
     def evaluation_report(self) -> dict[str, object]:
-        """In which parts populations were evaluated, see `Evaluation.report`; of those with
-        gradients if there was no other."""
+        """In which parts populations were evaluated, those with gradients if there were any.
+
+        See `Evaluation.report`.
+        """
         if not self._needed:
             return {}
-        needed = self._needed[min(self._needed)]
+        needed = self._needed[max(self._needed)]
         return self._distances.evaluation.report(needed, self._prior.device)
 
     def _losses_and_gradients(self, latents: Tensor) -> tuple[Tensor, Tensor]:
