@@ -15,6 +15,7 @@ from pytorch_lightning.cli import (
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from ggl_lightning.audit.data_module import AuditDataModule
+from ggl_lightning.audit.interruption import run_interruptibly
 from ggl_lightning.audit.module import AuditModule
 from ggl_lightning.audit.run_folder import RunFolder
 from ggl_lightning.audit.shortcuts import add_shortcuts, apply_shortcuts, spell_out
@@ -74,11 +75,14 @@ class AuditCLI(LightningCLI):
         return RunFolder.of(self.config.model.out_dir, self.config.model.exp_name)
 
 
-def main(args: list[str]) -> None:
+def main(args: list[str]) -> int:
     """Runs the audit that the arguments describe, and prints its table.
 
     Args:
         args: Command-line arguments, without the program's name.
+
+    Returns:
+        The exit code: 0, or 143 or 130 if it was interrupted and the same command goes on.
     """
     cli = AuditCLI(
         AuditModule,
@@ -94,6 +98,9 @@ def main(args: list[str]) -> None:
         },
         seed_everything_default=0,
     )
-    cli.trainer.test(cli.model, cli.datamodule, verbose=False)
-    if cli.trainer.is_global_zero:
+    exit_code = run_interruptibly(
+        lambda: cli.trainer.test(cli.model, cli.datamodule, verbose=False)
+    )
+    if exit_code == 0 and cli.trainer.is_global_zero:
         print(format_table(cli.model.run_folder))
+    return exit_code

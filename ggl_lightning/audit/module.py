@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import lru_cache
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from ggl_lightning.attacks import Received, Reconstruction
-from ggl_lightning.attacks.callbacks import SearchHost
+from ggl_lightning.attacks.callbacks import SearchHost, SearchSnapshots, kept_trials
+from ggl_lightning.attacks.history import losses_csv
 from ggl_lightning.audit.case import Case, group_name
 from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.fingerprint import case_key, describe, module_hash
@@ -88,6 +89,12 @@ class AuditModule(SearchHost):
         self.lpips_weights = (lpips_vgg_weights, lpips_alex_weights)
         self._metrics: dict[str, MetricCollection] = {}
 
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """Snapshots, unless the Trainer has been given them with other settings."""
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        given = any(isinstance(callback, SearchSnapshots) for callback in callbacks)
+        return [] if given else [SearchSnapshots()]
+
     def on_test_start(self) -> None:
         """Checks everything that can be checked before the first search, and opens the folder."""
         if torch.is_inference_mode_enabled():
@@ -129,6 +136,8 @@ class AuditModule(SearchHost):
         """Runs one case, or reads its result if it is already in the run folder."""
         self.case_name = case.name
         self.private_images = case.images
+        self.case_key = self._keys[case.name]
+        self.case_folder = self.run_folder.case_folder(case.name)
         originals = case.images.to(self.device)
         finished = self.run_folder.load(case.name)
         if finished is not None:
@@ -137,7 +146,6 @@ class AuditModule(SearchHost):
             with torch.no_grad():
                 self._score(case, originals, self.prior(latents, labels))
             return
-        started = time.perf_counter()
         # Some optimisers draw from the global generators: seed them per case and put them back.
         with seeded(case.seed), torch.enable_grad():
             found = case.attack.run(
@@ -147,8 +155,8 @@ class AuditModule(SearchHost):
                 self.prior,
                 case.seed,
                 self.notify,
+                kept_trials(self),
             )
-        seconds = time.perf_counter() - started
         order = match_to_originals(found.images, case.images)
         scores = self._score(case, originals, found.images[order].to(self.device))
         random_psnrs = [
@@ -157,10 +165,11 @@ class AuditModule(SearchHost):
         ]
         scores["psnr_random_mean"] = sum(random_psnrs) / len(random_psnrs)
         self.run_folder.write_case(
-            self._result(case, found, order, scores, seconds),
+            self._result(case, found, order, scores),
             case.images,
             found.images[order],
             found.latents[order],
+            losses_csv(found.histories),
         )
 
     def on_test_epoch_end(self) -> None:
@@ -214,7 +223,6 @@ class AuditModule(SearchHost):
         found: Reconstruction,
         order: Tensor,
         scores: dict[str, float],
-        seconds: float,
     ) -> CaseResult:
         label_accuracy = InferredLabelAccuracy()(torch.tensor(found.inferred.labels), case.labels)
         return {
@@ -237,7 +245,7 @@ class AuditModule(SearchHost):
             "trial": found.trial,
             "rounds": found.rounds,
             "evaluations": found.evaluations,
-            "seconds": seconds,
+            "seconds": found.seconds,
             "stop_reason": "; ".join(found.stop_reasons) or None,
             "defense_parameters": describe(case.defense),
             "defense_estimate": found.estimate,

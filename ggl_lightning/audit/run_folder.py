@@ -4,7 +4,8 @@
 RUN/
   config.yaml              the resolved configuration
   cases/NAME/              one per case
-    original.png  reconstruction.png  latent.npy
+    original.png  reconstruction.png  latent.npy  losses.csv
+    snapshot.safetensors   while the case is under attack
     result.json            written last: its presence means the case is complete
   results.csv  summary.json  summary.png
 ```
@@ -89,6 +90,10 @@ class RunFolder:
                     "or remove that folder yourself."
                 )
 
+    def case_folder(self, name: str) -> Path:
+        """Where everything of one case is kept."""
+        return self._cases / name
+
     def load(self, name: str) -> CaseResult | None:
         """The result of a finished case, or None if it has none that can be read."""
         return _read_result(self._cases / name / "result.json")
@@ -98,7 +103,12 @@ class RunFolder:
         return np.load(self._cases / name / "latent.npy", allow_pickle=False)
 
     def write_case(
-        self, result: CaseResult, originals: Tensor, reconstructions: Tensor, latents: Tensor
+        self,
+        result: CaseResult,
+        originals: Tensor,
+        reconstructions: Tensor,
+        latents: Tensor,
+        losses: str,
     ) -> None:
         """Writes one finished case, ``result.json`` last.
 
@@ -107,12 +117,14 @@ class RunFolder:
             originals: Private images ``(N, 3, H, W)`` in ``[-1, 1]``.
             reconstructions: Likewise, in the originals' order.
             latents: Their latents ``(N, *latent_shape)``.
+            losses: The loss curves (`losses_csv`).
         """
         folder = self._cases / result["name"]
         folder.mkdir(parents=True, exist_ok=True)
         save_images(originals, folder / "original.png")
         save_images(reconstructions, folder / "reconstruction.png")
         np.save(folder / "latent.npy", latents.numpy(), allow_pickle=False)
+        write_atomically(folder / "losses.csv", losses)
         write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")
 
     def write_tables(self, names: Iterable[str]) -> list[CaseResult]:
