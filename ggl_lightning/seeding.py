@@ -36,7 +36,9 @@ def rng_state() -> dict[str, Tensor]:
     _, words, gauss = random.getstate()
     numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002
     state = {
-        "python": torch.tensor(words),
+        "python": torch.from_numpy(
+            np.array(words, dtype=np.int64)
+        ),  # much faster than torch.tensor
         "python_gauss": torch.tensor([] if gauss is None else [gauss], dtype=torch.float64),
         "numpy": torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)),
         "numpy_position": torch.tensor([numpy_state["state"]["pos"], numpy_state["has_gauss"]]),

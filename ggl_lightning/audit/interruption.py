@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-TERMINATED_EXIT_CODE = 128 + signal.SIGTERM
-INTERRUPTED_EXIT_CODE = 128 + signal.SIGINT
+from ggl_lightning.cli import INTERRUPTED_EXIT_CODE
+
+TERMINATED_EXIT_CODE = 128 + signal.SIGTERM  # what shells expect
 
 
 def run_interruptibly(run: Callable[[], object]) -> int:
@@ -19,7 +20,7 @@ def run_interruptibly(run: Callable[[], object]) -> int:
         run: Calls the Trainer.
 
     Returns:
-        0 when it is done, 143 after SIGTERM, 130 after Ctrl-C: what shells expect.
+        0 when it is done, 143 after SIGTERM, 130 after Ctrl-C.
     """
     try:
         run()

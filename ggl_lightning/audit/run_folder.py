@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ggl_lightning.atomic_file import replacing
+from ggl_lightning.atomic_file import remove_unfinished, replacing
 from ggl_lightning.audit.case import check_name
 from ggl_lightning.audit.pictures import comparison_sheet, save_images
 from ggl_lightning.errors import UserError
@@ -121,6 +121,7 @@ class RunFolder:
         """
         folder = self._cases / result["name"]
         folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder)
         save_images(originals, folder / "original.png")
         save_images(reconstructions, folder / "reconstruction.png")
         np.save(folder / "latent.npy", latents.numpy(), allow_pickle=False)
@@ -136,6 +137,7 @@ class RunFolder:
         Returns:
             The results, in that order.
         """
+        remove_unfinished(self.path)
         results = [result for name in names if (result := self.load(name)) is not None]
         write_atomically(self.path / "summary.json", json.dumps(results, indent=2) + "\n")
         write_atomically(self.path / "results.csv", _csv(results))
