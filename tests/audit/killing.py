@@ -42,6 +42,7 @@ class Beacon(SearchCallback):
 def _run(arguments: list[str], log: Path, parent: Connection) -> None:
     global _parent
     _parent = parent
+    parent.send("started")
     torch.set_num_threads(1)
     with log.open("a") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
@@ -72,8 +73,8 @@ class Killer:
         Returns:
             The exit code, and the seconds before and after the beginning of the first search.
         """
-        started = time.monotonic()
         process, connection = self._start()
+        started = time.monotonic()
         _until_search(connection)
         searching = time.monotonic()
         code = self._wait(process)
@@ -111,6 +112,7 @@ class Killer:
         process = self._context.Process(target=_run, args=(self.arguments, self.log, theirs))
         process.start()
         theirs.close()
+        assert ours.recv() == "started"  # the fork server may have had to be started itself
         return process, ours
 
     def _wait(self, process: ForkServerProcess) -> int:

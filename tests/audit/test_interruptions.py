@@ -4,11 +4,15 @@ import csv
 import json
 import random
 import signal
+import sys
 
 import pytest
 import yaml
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ggl_lightning.attacks.callbacks.snapshots import SNAPSHOT_FILE
+from ggl_lightning.audit.interruption import run_interruptibly
+from ggl_lightning.cli import run_command
 from tests.audit.killing import Killer
 
 KILLS = 50
@@ -107,3 +111,39 @@ def test_a_snapshot_of_another_configuration_is_not_used(grid, audit, tmp_path, 
     assert audit("--budget", "3") == 0
     runs = tmp_path / "runs"
     assert contents(runs / "interrupted")["files"] == contents(runs / "tiny")["files"]
+
+
+def _lightning_after_ctrl_c():
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        sys.exit(1)
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        (lambda: None, 0),
+        (lambda: _raise(SIGTERMException()), 143),
+        (lambda: _raise(KeyboardInterrupt()), 130),
+        (_lightning_after_ctrl_c, 130),
+    ],
+)
+def test_exit_codes_tell_who_stopped_the_run(end, code):
+    assert run_interruptibly(end) == code
+
+
+def test_other_ends_are_left_alone():
+    with pytest.raises(SystemExit) as ended:
+        run_interruptibly(lambda: sys.exit(3))
+    assert ended.value.code == 3
+    with pytest.raises(ZeroDivisionError):
+        run_interruptibly(lambda: 1 / 0)
+
+
+def test_ctrl_c_before_the_trainer_runs():
+    assert run_command(lambda _: _raise(KeyboardInterrupt()), []) == 130
+
+
+def _raise(exception):
+    raise exception
