@@ -124,5 +124,6 @@ class Killer:
 
 
 def _until_search(connection: Connection) -> None:
+    assert connection.poll(_PATIENCE), "the command did not come to its first search"
     with contextlib.suppress(EOFError):  # it ended without any
         connection.recv()
