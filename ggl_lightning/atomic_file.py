@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_SUFFIX = ".tmp"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -18,9 +20,19 @@ def replacing(path: Path) -> Iterator[Path]:
     Args:
         path: The file to write; its folder must exist.
     """
-    unfinished = path.with_name(f".{path.name}-{uuid.uuid4().hex}.tmp")
+    unfinished = path.with_name(f".{path.name}-{uuid.uuid4().hex}{_SUFFIX}")
     try:
         yield unfinished
         unfinished.replace(path)
     finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what killed processes left half-written in a folder.
+
+    Args:
+        folder: A folder in which nobody else is writing.
+    """
+    for unfinished in folder.glob(f".*-{'[0-9a-f]' * 32}{_SUFFIX}"):
         unfinished.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ _TRACEBACK_FLAG = "--traceback"
 _TRACEBACK_VARIABLE = "GGL_TRACEBACK"
 
 USER_ERROR_EXIT_CODE = 2
+INTERRUPTED_EXIT_CODE = 128 + signal.SIGINT  # what shells expect after Ctrl-C
 
 _ADVICE = "\N{ELECTRIC LIGHT BULB} Tip:"  # Lightning recommending other packages
 
@@ -31,7 +33,7 @@ def run_command(
         args: The arguments; those of the process (``sys.argv[1:]``) if None.
 
     Returns:
-        The process's exit code.
+        The process's exit code; 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if args is None else args)
     show_traceback = _TRACEBACK_FLAG in arguments or os.environ.get(
@@ -46,6 +48,8 @@ def run_command(
             raise
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR_EXIT_CODE
+    except KeyboardInterrupt:
+        return INTERRUPTED_EXIT_CODE
 
 
 def _hush_libraries() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,17 +12,22 @@ from torch import Tensor, nn
 
 from ggl_lightning.attacks.distances import Distance, UpdateDistances
 from ggl_lightning.attacks.evaluation import Evaluation, MicroBatch
+from ggl_lightning.attacks.history import RoundLosses
 from ggl_lightning.attacks.image_distances import ImageDistances
 from ggl_lightning.attacks.label_inference import InferredLabels, infer_labels
 from ggl_lightning.attacks.layer_weights import layer_weights
 from ggl_lightning.attacks.objective import Objective
 from ggl_lightning.attacks.regularizers import Regularizer
 from ggl_lightning.attacks.search_loop import Notify, SearchLoop
-from ggl_lightning.attacks.searches import RefinedSearch, Search
+from ggl_lightning.attacks.searches import NotRepeatableError, RefinedSearch, Search
+from ggl_lightning.attacks.snapshot import TrialSnapshot
 from ggl_lightning.clients import ClassifierLayer, Update, UpdateRule
 from ggl_lightning.defenses import Defense
 from ggl_lightning.errors import check_non_negative, check_positive
 from ggl_lightning.priors.base import Prior
+from ggl_lightning.seeding import seeded
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,9 @@ class Reconstruction:
         trial_losses: Final objective of every trial.
         rounds: Rounds run, over all trials.
         evaluations: Candidates evaluated, over all trials.
+        seconds: Time the searches took, over all trials; what passed between an interruption and
+            its resumption does not count.
+        histories: The losses of every round of every trial.
         stop_reasons: Why trials ended early, if any did.
         evaluation: How candidates were evaluated, which does not change the result but by rounding:
             ``way``, ``general_parameters`` (how many tensors' gradients no layer rule gives), and
@@ -75,6 +85,8 @@ class Reconstruction:
     trial_losses: list[float]
     rounds: int
     evaluations: int
+    seconds: float
+    histories: list[list[RoundLosses]]
     stop_reasons: list[str]
     evaluation: dict[str, object] = field(default_factory=dict)
 
@@ -155,6 +167,7 @@ class GenerativeGradientLeakage:
         prior: Prior,
         seed: int,
         notify: Notify = lambda _hook, _loop: None,
+        resume: Sequence[TrialSnapshot] = (),
     ) -> Reconstruction:
         """Attacks one update.
 
@@ -163,8 +176,10 @@ class GenerativeGradientLeakage:
             model: The client model, in eval mode, on the prior's device.
             classifier: Its last layer.
             prior: The prior, in eval mode.
-            seed: Trial ``k`` is seeded from ``(seed, k)``.
+            seed: Trial ``k``, global generators included, is seeded from ``(seed, k)``.
             notify: Passed on to `SearchLoop`.
+            resume: The trials of the same attack when it was interrupted: it goes on from there,
+                and ends as if it had not been.
 
         Raises:
             UserError: If the update or the layer weights do not fit the model.
@@ -177,7 +192,7 @@ class GenerativeGradientLeakage:
             model, received.update, received.rule, adaptation, self.distance, self._evaluation
         )
         objective = self._objective(received, prior, labels, distances)
-        found = self._search(objective, labels, seed, notify)
+        found = self._search(objective, labels, seed, notify, resume)
         return replace(
             found,
             inferred=inferred,
@@ -196,6 +211,7 @@ class GenerativeGradientLeakage:
         prior: Prior,
         seed: int,
         notify: Notify = lambda _hook, _loop: None,
+        resume: Sequence[TrialSnapshot] = (),
     ) -> Reconstruction:
         """Searches the prior for given images themselves: what no update could improve on.
 
@@ -208,11 +224,12 @@ class GenerativeGradientLeakage:
             prior: The prior, in eval mode.
             seed: As in `run`.
             notify: Passed on to `SearchLoop`.
+            resume: As in `run`.
         """
         objective = Objective(
             prior, ImageDistances(images, self._evaluation), labels, squash=self.squash
         )
-        return self._search(objective, labels.cpu(), seed, notify)
+        return self._search(objective, labels.cpu(), seed, notify, resume)
 
     def check(self, model: nn.Module, prior: Prior, count: int) -> None:
         """Finds out whether the attack fits, before anything is run.
@@ -244,8 +261,12 @@ class GenerativeGradientLeakage:
         labels: Tensor,
         seed: int,
         notify: Notify,
+        resume: Sequence[TrialSnapshot],
     ) -> Reconstruction:
-        trials = [self._run_trial(objective, trial, seed, notify) for trial in range(self.n_trials)]
+        trials: list[SearchLoop] = []
+        for trial in range(self.n_trials):
+            kept = resume[trial] if trial < len(resume) else None
+            trials.append(self._run_trial(objective, seed, notify, trials, kept))
         best = min(trials, key=lambda loop: loop.best_loss)
         assert best.best_latent is not None  # a finished loop has evaluated at least one candidate
         with torch.no_grad():
@@ -262,6 +283,8 @@ class GenerativeGradientLeakage:
             trial_losses=[loop.best_loss for loop in trials],
             rounds=sum(loop.round for loop in trials),
             evaluations=sum(loop.evaluations for loop in trials),
+            seconds=sum(loop.elapsed for loop in trials),
+            histories=[loop.history for loop in trials],
             stop_reasons=[loop.stop_reason for loop in trials if loop.stop_reason is not None],
             evaluation={},
         )
@@ -289,10 +312,30 @@ class GenerativeGradientLeakage:
             squash=self.squash,
         )
 
-    def _run_trial(self, objective: Objective, trial: int, seed: int, notify: Notify) -> SearchLoop:
+    def _run_trial(
+        self,
+        objective: Objective,
+        seed: int,
+        notify: Notify,
+        earlier: list[SearchLoop],
+        kept: TrialSnapshot | None,
+    ) -> SearchLoop:
         search = self._whole_search
+        trial = len(earlier)
         trial_seed = int(np.random.SeedSequence([seed, trial]).generate_state(1)[0])
-        search.start(objective.latent_shape, self.budget, trial_seed)
-        loop = SearchLoop(objective, search, search.rounds(self.budget), trial, notify)
-        loop.run()
-        return loop
+        # Some optimisers draw from the global generators. A trial of its own seed can be resumed
+        # without its predecessors.
+        with seeded(trial_seed):
+            search.start(objective.latent_shape, self.budget, trial_seed)
+            rounds = search.rounds(self.budget)
+            loop = SearchLoop(objective, search, rounds, trial, notify, earlier)
+            try:
+                if kept is not None:
+                    loop.restore(kept)
+            except NotRepeatableError as error:
+                _log.warning("Trial %d starts afresh after its interruption: %s.", trial, error)
+            else:
+                if not loop.finished:
+                    loop.run()
+                return loop
+        return self._run_trial(objective, seed, notify, earlier, kept=None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,33 +13,20 @@ from torch import Tensor, nn
 from ggl_lightning.attacks import GenerativeGradientLeakage, Received, Reconstruction
 from ggl_lightning.attacks.label_inference import infer_labels
 from ggl_lightning.attacks.search_loop import Notify
+from ggl_lightning.attacks.snapshot import TrialSnapshot
 from ggl_lightning.audit.case import Case, Role
 from ggl_lightning.audit.companions import Companions
 from ggl_lightning.audit.controls import noise_like
 from ggl_lightning.audit.fingerprint import describe
 from ggl_lightning.audit.matching import match_to_originals
-from ggl_lightning.audit.row import CaseResult, row
+from ggl_lightning.audit.outcome import Outcome
+from ggl_lightning.audit.row import row
 from ggl_lightning.audit.scoring import Scorer
 from ggl_lightning.clients import ClassifierLayer, Update, UpdateRule
 from ggl_lightning.defenses import ClientSide, Defense
 from ggl_lightning.metrics import InferredLabelAccuracy
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.seeding import seeded
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a case leaves behind.
-
-    Attributes:
-        result: Its row.
-        reconstructions: ``(N, 3, H, W)`` in ``[-1, 1]``, in the private images' order.
-        latents: Their latents ``(N, *latent_shape)``.
-    """
-
-    result: CaseResult
-    reconstructions: Tensor
-    latents: Tensor
 
 
 class CaseRunner:
@@ -69,28 +57,31 @@ class CaseRunner:
         self._scorer = scorer
         self._companions = companions
 
-    def run(self, case: Case, key: str, notify: Notify) -> Outcome:
+    def run(
+        self, case: Case, key: str, notify: Notify, resume: Sequence[TrialSnapshot] = ()
+    ) -> Outcome:
         """Runs one case, whatever the surrounding grad mode is.
 
         Args:
             case: The case.
             key: Its key, for the result.
             notify: Told of the search's rounds.
+            resume: What was kept of the case when it was interrupted.
 
         Raises:
             NonFiniteLossError: If the objective becomes NaN or infinite.
         """
-        started = time.perf_counter()
         originals = case.images.to(self._prior.device)
         # Some optimisers draw from the global generators: seed them per case and put them back.
         with seeded(case.spec.seed):
             if case.spec.role is Role.null_random:
-                return self._random(case, key, originals, started)
+                return self._random(case, key, originals)
             with torch.enable_grad():
-                found = self._search(case, originals, notify)
-        return self._outcome(case, key, originals, found, started)
+                found = self._search(case, originals, notify, resume)
+        return self._outcome(case, key, originals, found)
 
-    def _random(self, case: Case, key: str, originals: Tensor, started: float) -> Outcome:
+    def _random(self, case: Case, key: str, originals: Tensor) -> Outcome:
+        started = time.perf_counter()
         labels = case.labels.to(originals.device)
         scores, images, latents = self._scorer.score_random(
             originals, labels, case.spec.indices, case.spec.seed
@@ -104,13 +95,15 @@ class CaseRunner:
             "evaluations": 0,
             "seconds": time.perf_counter() - started,
         }
-        return Outcome(result, images.cpu(), latents.cpu())
+        return Outcome(result, images.cpu(), latents.cpu(), histories=[])
 
-    def _search(self, case: Case, originals: Tensor, notify: Notify) -> Reconstruction:
+    def _search(
+        self, case: Case, originals: Tensor, notify: Notify, resume: Sequence[TrialSnapshot]
+    ) -> Reconstruction:
         attack, labels, seed = case.attack, case.labels.to(originals.device), case.spec.seed
         assert attack is not None
         if case.spec.role is Role.bound:
-            return attack.invert(originals, labels, self._prior, seed, notify)
+            return attack.invert(originals, labels, self._prior, seed, notify, resume)
         assert case.defense is not None
         received = self._received(attack, case.defense, originals, labels, seed)
         if case.spec.role is not Role.attack:
@@ -160,15 +153,12 @@ class CaseRunner:
         )
         return defense(self._rule(self._client_model, images, labels), client)
 
-    def _outcome(
-        self, case: Case, key: str, originals: Tensor, found: Reconstruction, started: float
-    ) -> Outcome:
+    def _outcome(self, case: Case, key: str, originals: Tensor, found: Reconstruction) -> Outcome:
         if case.spec.role is Role.bound:
             order = torch.arange(len(found.images))  # it knows which image is which
         else:
             order = match_to_originals(found.images, case.images)
         reconstructions, labels = found.images[order], found.labels[order]
-        seconds = time.perf_counter() - started
         with torch.no_grad():
             scores = self._scorer.score(
                 reconstructions.to(originals.device), originals, case.spec.indices
@@ -185,7 +175,7 @@ class CaseRunner:
             "trial": found.trial,
             "rounds": found.rounds,
             "evaluations": found.evaluations,
-            "seconds": seconds,
+            "seconds": found.seconds,
             "stop_reason": "; ".join(found.stop_reasons) or None,
             "defense_estimate": found.estimate,
             "details": {
@@ -196,7 +186,7 @@ class CaseRunner:
                 "evaluation": found.evaluation,
             },
         }
-        return Outcome(result, reconstructions, found.latents[order])
+        return Outcome(result, reconstructions, found.latents[order], found.histories)
 
     def _label_fields(self, case: Case, found: Reconstruction) -> dict[str, Any]:
         """What label inference achieved; of a control nothing, since it is given labels."""

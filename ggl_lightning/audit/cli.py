@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from ggl_lightning.audit import exit_codes
 from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.dry_run import describe_audit
+from ggl_lightning.audit.interruption import run_interruptibly
 from ggl_lightning.audit.module import AuditModule, failure_summary
 from ggl_lightning.audit.run_folder import RunFolder
 from ggl_lightning.audit.shortcuts import DRY_RUN, add_shortcuts, apply_shortcuts, spell_out
@@ -85,7 +86,8 @@ def main(args: list[str]) -> int:
         args: Command-line arguments, without the program's name.
 
     Returns:
-        The process's exit code: 0, or `exit_codes.FAILED_CASES`.
+        The exit code: 0, `exit_codes.FAILED_CASES`, or 143 or 130 if it was interrupted and
+        the same command goes on.
     """
     cli = AuditCLI(
         AuditModule,
@@ -105,7 +107,11 @@ def main(args: list[str]) -> int:
         cli.model.to(cli.trainer.strategy.root_device)
         print(describe_audit(cli.model, cli.datamodule))
         return 0
-    cli.trainer.test(cli.model, cli.datamodule, verbose=False)
+    exit_code = run_interruptibly(
+        lambda: cli.trainer.test(cli.model, cli.datamodule, verbose=False)
+    )
+    if exit_code != 0:
+        return exit_code
     if cli.trainer.is_global_zero:
         print(format_table(cli.model.run_folder))
     if cli.model.failures:

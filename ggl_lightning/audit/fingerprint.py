@@ -8,12 +8,12 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ggl_lightning.audit.case import Case, Role
 from ggl_lightning.audit.companions import Companions
 from ggl_lightning.clients import UpdateRule
+from ggl_lightning.tensor_hash import hash_tensors
 
 
 def describe(component: object) -> Any:
@@ -35,16 +35,6 @@ def describe(component: object) -> Any:
         if not name.startswith("_")
     }
     return {"class": f"{type(component).__module__}.{type(component).__qualname__}", **parameters}
-
-
-def hash_tensors(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and values of tensors, as hex."""
-    digest = hashlib.sha256()
-    for name, tensor in tensors.items():
-        values = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def module_hash(module: nn.Module) -> str:

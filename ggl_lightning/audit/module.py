@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import pytorch_lightning as pl
 from torch import nn
 
-from ggl_lightning.attacks.callbacks import SearchHost
+from ggl_lightning.attacks.callbacks import SearchHost, SearchSnapshots, kept_trials
 from ggl_lightning.audit.case import Case, Idle, Role, UtilitySpec
 from ggl_lightning.audit.case_runner import CaseRunner
 from ggl_lightning.audit.data_module import AuditDataModule
@@ -108,6 +109,12 @@ class AuditModule(SearchHost):
         self.utility = utility
         self.failures: list[CaseResult] = []
         self._means: dict[tuple[str | None, str | None], GroupMeans] = {}
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """Snapshots, unless the Trainer has been given them with other settings."""
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        given = any(isinstance(callback, SearchSnapshots) for callback in callbacks)
+        return [] if given else [SearchSnapshots()]
 
     def setup(self, stage: str) -> None:
         """Checks everything that can be checked before the first search, and opens the folder."""
@@ -231,13 +238,12 @@ class AuditModule(SearchHost):
 
     def _run(self, case: Case, key: str) -> CaseResult:
         """Runs a case and writes its result; a case that fails does not stop the others."""
-        self.case_name = case.spec.name
+        self.case_name, self.case_key = case.spec.name, key
+        self.case_folder = self.run_folder.case_folder(case.spec.name)
         self.private_images = case.images
         try:
-            outcome = self._runner.run(case, key, self.notify)
-            self.run_folder.write_case(
-                outcome.result, case.images, outcome.reconstructions, outcome.latents
-            )
+            outcome = self._runner.run(case, key, self.notify, kept_trials(self))
+            self.run_folder.write_case(case.images, outcome)
         except UserError:  # the configuration's mistake: other cases would not fare better
             raise
         except Exception as error:  # noqa: BLE001 - whatever an optimiser or a disk may raise

@@ -5,7 +5,8 @@ RUN/
   config.yaml              the resolved configuration
   environment.json         where and with which versions it was run
   cases/NAME/              one per case
-    original.png  reconstruction.png  latent.npy
+    original.png  reconstruction.png  latent.npy  losses.csv
+    snapshot.safetensors   while the case is under attack
     result.json            written last: its presence means the case is complete
     failure.json           in its place if the case could not be completed
   utility/NAME/            one per federated training, likewise
@@ -27,8 +28,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ggl_lightning.atomic_file import replacing
+from ggl_lightning.atomic_file import remove_unfinished, replacing
+from ggl_lightning.attacks.history import losses_csv
 from ggl_lightning.audit.case import check_name
+from ggl_lightning.audit.outcome import Outcome
 from ggl_lightning.audit.pictures import comparison_sheet, save_images
 from ggl_lightning.audit.row import DONE, FAILED, CaseResult
 from ggl_lightning.errors import UserError
@@ -118,31 +121,29 @@ class RunFolder:
         text = json.dumps({**found, "starts": [*earlier, found["started"]]}, indent=2)
         write_atomically(file, text + "\n")
 
+    def case_folder(self, name: str) -> Path:
+        """Where everything of one case is kept."""
+        return self._cases / name
+
     def load(self, name: str) -> CaseResult | None:
         """The result of a finished case, or None if it has none that can be read."""
         return _read_result(self._cases / name / "result.json")
 
-    def load_latents(self, name: str) -> np.ndarray:
-        """The latents of a finished case's reconstructions, ``(N, *latent_shape)``."""
-        return np.load(self._cases / name / "latent.npy", allow_pickle=False)
-
-    def write_case(
-        self, result: CaseResult, originals: Tensor, reconstructions: Tensor, latents: Tensor
-    ) -> None:
+    def write_case(self, originals: Tensor, outcome: Outcome) -> None:
         """Writes one finished case, ``result.json`` last.
 
         Args:
-            result: The result; ``result["name"]`` names the case.
             originals: Private images ``(N, 3, H, W)`` in ``[-1, 1]``.
-            reconstructions: Likewise, in the originals' order.
-            latents: Their latents ``(N, *latent_shape)``.
+            outcome: What the case leaves behind.
         """
-        folder = self._cases / result["name"]
+        folder = self._cases / outcome.result["name"]
         folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder)
         save_images(originals, folder / "original.png")
-        save_images(reconstructions, folder / "reconstruction.png")
-        np.save(folder / "latent.npy", latents.numpy(), allow_pickle=False)
-        _write_result(folder, result)
+        save_images(outcome.reconstructions, folder / "reconstruction.png")
+        np.save(folder / "latent.npy", outcome.latents.numpy(), allow_pickle=False)
+        write_atomically(folder / "losses.csv", losses_csv(outcome.histories))
+        _write_result(folder, outcome.result)
 
     def write_failure(self, result: CaseResult) -> None:
         """Writes the row of a case that could not be completed; the next run tries it again."""
@@ -182,6 +183,7 @@ class RunFolder:
         Returns:
             The results, in that order.
         """
+        remove_unfinished(self.path)
         results = self.rows(names)
         write_atomically(self.path / "summary.json", json.dumps(results, indent=2) + "\n")
         write_atomically(self.path / "results.csv", _csv(results))

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from ggl_lightning.audit.case import UtilitySpec
-from ggl_lightning.audit.fingerprint import describe, hash_tensors, key_of
+from ggl_lightning.audit.fingerprint import describe, key_of
 from ggl_lightning.audit.row import FAILED, CaseResult
 from ggl_lightning.federated import FederatedTraining, utility_row
 from ggl_lightning.seeding import seeded
+from ggl_lightning.tensor_hash import hash_tensors
 
 if TYPE_CHECKING:
     from ggl_lightning.audit.data_module import AuditDataModule

@@ -47,6 +47,11 @@ def test_every_case_leaves_its_files_and_the_run_its_tables(run_folder):
         assert case["evaluations"] == 15 * 10 + 1
         assert case["labels"] == case["inferred_labels"] == [case["image_index"] % 2]
         assert case["label_correct"] is True
+        with (folder / "losses.csv").open() as file:
+            curve = list(csv.DictReader(file))
+        assert [int(row["round"]) for row in curve] == list(range(1, 16))
+        assert float(curve[-1]["loss_best"]) >= case["loss"]
+        assert not (folder / "snapshot.safetensors").exists()
     with (run_folder / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == NAMES

@@ -117,11 +117,11 @@ def test_a_full_disk_fails_the_case_and_leaves_the_others(audit, folder, monkeyp
     write = RunFolder.write_case
     full = []
 
-    def write_case(self, result, *images):
-        if result["name"].startswith("image000000_none") and not full:
-            full.append(result["name"])
+    def write_case(self, originals, outcome):
+        if outcome.result["name"].startswith("image000000_none") and not full:
+            full.append(outcome.result["name"])
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(self, result, *images)
+        write(self, originals, outcome)
 
     monkeypatch.setattr(RunFolder, "write_case", write_case)
     assert audit() == 3

@@ -1,7 +1,8 @@
-"""Callbacks around a search: progress, TensorBoard, time limit."""
+"""Callbacks around a search: progress, TensorBoard, snapshots, time limit."""
 
 from ggl_lightning.attacks.callbacks.base import SearchCallback, SearchHost
 from ggl_lightning.attacks.callbacks.progress import SearchProgressBar
+from ggl_lightning.attacks.callbacks.snapshots import SearchSnapshots, kept_trials
 from ggl_lightning.attacks.callbacks.tensorboard import SearchTensorBoard
 from ggl_lightning.attacks.callbacks.time_limit import SearchTimeLimit
 
@@ -9,6 +10,8 @@ __all__ = [
     "SearchCallback",
     "SearchHost",
     "SearchProgressBar",
+    "SearchSnapshots",
     "SearchTensorBoard",
     "SearchTimeLimit",
+    "kept_trials",
 ]

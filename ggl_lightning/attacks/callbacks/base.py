@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytorch_lightning as pl
 from torch import Tensor
 
@@ -16,7 +18,7 @@ class SearchCallback(pl.Callback):
     """
 
     def on_search_start(self, trainer: pl.Trainer, pl_module: SearchHost, loop: SearchLoop) -> None:
-        """Called before the first round of every trial."""
+        """Called before the first round of every trial, and when an interrupted one goes on."""
 
     def on_round_start(self, trainer: pl.Trainer, pl_module: SearchHost, loop: SearchLoop) -> None:
         """Called before a round's population is asked for."""
@@ -35,10 +37,14 @@ class SearchHost(pl.LightningModule):
         case_name: Name of the case under attack; callbacks file what they write under it.
         private_images: The images the client holds, ``(N, 3, H, W)`` in ``[-1, 1]``, for display
             beside a reconstruction. Only callbacks see them, never the attack.
+        case_key: Names everything that determines the case's result.
+        case_folder: Where callbacks may keep files of the case; None if nowhere.
     """
 
     case_name: str = "search"
     private_images: Tensor | None = None
+    case_key: str = ""
+    case_folder: Path | None = None
 
     def notify(self, hook: str, loop: SearchLoop) -> None:
         """Calls ``hook`` on every `SearchCallback` among the Trainer's callbacks, in order."""

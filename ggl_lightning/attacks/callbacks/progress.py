@@ -24,7 +24,9 @@ class SearchProgressBar(SearchCallback):
     def on_search_start(self, trainer: pl.Trainer, pl_module: SearchHost, loop: SearchLoop) -> None:
         """Opens the bar."""
         if trainer.is_global_zero and sys.stderr.isatty():
-            self._bar = tqdm(total=loop.rounds, desc=_title(pl_module, loop), unit="round")
+            self._bar = tqdm(
+                total=loop.rounds, initial=loop.round, desc=_title(pl_module, loop), unit="round"
+            )
 
     def on_round_end(self, trainer: pl.Trainer, pl_module: SearchHost, loop: SearchLoop) -> None:
         """Moves the bar by one round."""

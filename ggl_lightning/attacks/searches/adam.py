@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
 from ggl_lightning.attacks.searches.base import Search
 from ggl_lightning.errors import check_positive
@@ -53,7 +53,8 @@ class AdamSearch(Search):
         """Begins a descent from given latents ``(C, *latent_shape)`` instead of random ones."""
         self._latents = latents.clone().requires_grad_()
         self._optimizer = torch.optim.Adam([self._latents], lr=self.lr)
-        self._scheduler = LambdaLR(self._optimizer, lambda step: ramp(min(step, steps - 1), steps))
+        self._step = 0
+        self._steps = steps
         self._losses = torch.zeros(len(latents))
 
     def ask(self) -> Tensor:
@@ -64,13 +65,32 @@ class AdamSearch(Search):
         """Takes one step down the gradient of every restart's own loss."""
         self._optimizer.zero_grad()
         losses.sum().backward()  # restarts do not share latents, so neither do they gradients
+        self._optimizer.param_groups[0]["lr"] = self.lr * ramp(self._step, self._steps)
         self._optimizer.step()
-        self._scheduler.step()
+        self._step += 1
         self._losses = losses.detach().cpu()
 
     def recommend(self) -> Tensor:
         """The restart that was lowest before its last step."""
         return self._latents.detach()[int(self._losses.argmin())].clone()
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """See `Search.snapshot`: the latents and Adam's moments."""
+        moments = self._optimizer.state.get(self._latents, {})
+        kept = {"latents": self._latents, "last_losses": self._losses, **moments}
+        return {name: tensor.detach().clone() for name, tensor in kept.items()}
+
+    def restore(
+        self, snapshot: Mapping[str, Tensor], told: Sequence[Tensor], asked: Tensor | None
+    ) -> None:
+        """See `Search.restore`; losses without their graph say nothing about the gradients."""
+        moments = dict(snapshot)
+        self.descend_from(moments.pop("latents"), self._steps)
+        self._losses = moments.pop("last_losses")
+        self._step = len(told)
+        if moments:  # there are none before the first step
+            state = self._optimizer.state_dict()
+            self._optimizer.load_state_dict({**state, "state": {0: moments}})
 
 
 def ramp(step: int, steps: int) -> float:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
+
+
+class NotRepeatableError(Exception):
+    """A search cannot be brought back to where it was by asking and telling once more."""
 
 
 class Search(ABC):
@@ -50,3 +56,47 @@ class Search(ABC):
     @abstractmethod
     def recommend(self) -> Tensor:
         """The best guess so far: one float32 latent ``latent_shape`` on the CPU, detached."""
+
+    def stop(self) -> None:
+        """Ends the trial, also one that an error ended: to let go of threads, if there are any."""
+        return None
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """What `restore` needs besides the losses told so far, between `tell` and `ask`.
+
+        Nothing, unless a search overrides both. The tensors must not change when the search goes
+        on.
+        """
+        return {}
+
+    def restore(
+        self, snapshot: Mapping[str, Tensor], told: Sequence[Tensor], asked: Tensor | None
+    ) -> None:
+        """Puts a search that has just been started back to where it was interrupted.
+
+        It must go on as if nothing had happened, to the last bit. By default every round so far is
+        asked for and told again: that rebuilds any state that follows from the seed and the
+        losses, without evaluating anything. Searches to which this is no option (their rounds are
+        expensive in themselves, or need more than the values of the losses) override this and
+        `snapshot`.
+
+        Args:
+            snapshot: What `snapshot` returned.
+            told: The losses of every round so far, ``(C,)`` each, on the CPU, without graph.
+            asked: The latents of the last of these rounds; None if there is none.
+
+        Raises:
+            NotRepeatableError: If other latents are proposed this time, or require gradients.
+        """
+        again = None
+        for losses in told:
+            again = self.ask()
+            if again.requires_grad:
+                raise NotRepeatableError(
+                    f"{type(self).__name__} needs gradients, and does not say how to go on without"
+                )
+            self.tell(losses)
+        if again is not None and asked is not None and not torch.equal(again, asked):
+            raise NotRepeatableError(
+                f"{type(self).__name__} does not repeat itself, although its seed is the same"
+            )

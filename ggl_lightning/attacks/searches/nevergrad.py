@@ -74,6 +74,15 @@ class NevergradSearch(Search):
         """See `Search.recommend`."""
         return torch.from_numpy(self._optimizer.provide_recommendation().value).float()
 
+    def stop(self) -> None:
+        """See `Search.stop`.
+
+        Optimisers that nevergrad runs in a thread (``Powell``, ``Cobyla``) end it when they are
+        deleted; a process cannot end before.
+        """
+        self._asked = []
+        self._optimizer = None
+
 
 def _family(method: str, population: int) -> Any:
     """What nevergrad builds optimisers of this method with."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from torch import Tensor
 
+from ggl_lightning.attacks.prefixes import under_prefix, with_prefix
 from ggl_lightning.attacks.searches.adam import COST_OF_GRADIENT, AdamSearch
 from ggl_lightning.attacks.searches.base import Search
 from ggl_lightning.errors import check_positive
+
+_SEARCH = "search."
+_DESCENT = "descent."
 
 
 class RefinedSearch(Search):
@@ -51,8 +57,7 @@ class RefinedSearch(Search):
     def ask(self) -> Tensor:
         """See `Search.ask`."""
         if self._rounds_left == 0 and self._descent is None:
-            self._descent = AdamSearch(lr=self.refine_lr)
-            self._descent.descend_from(self.search.recommend().unsqueeze(0), self.refine_steps)
+            self._begin_descent(self.search.recommend().unsqueeze(0))
         return self._current.ask()
 
     def tell(self, losses: Tensor) -> None:
@@ -63,6 +68,31 @@ class RefinedSearch(Search):
     def recommend(self) -> Tensor:
         """See `Search.recommend`."""
         return self._current.recommend()
+
+    def stop(self) -> None:
+        """See `Search.stop`."""
+        self.search.stop()
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """See `Search.snapshot`; once the descent has begun, the search before it is history."""
+        prefix = _SEARCH if self._descent is None else _DESCENT
+        return with_prefix(prefix, self._current.snapshot())
+
+    def restore(
+        self, snapshot: Mapping[str, Tensor], told: Sequence[Tensor], asked: Tensor | None
+    ) -> None:
+        """See `Search.restore`."""
+        descent = under_prefix(_DESCENT, snapshot)
+        if descent:
+            self._begin_descent(descent["latents"])
+            self._current.restore(descent, told[self._rounds_left :], asked)
+        else:
+            self.search.restore(under_prefix(_SEARCH, snapshot), told, asked)
+        self._rounds_left = max(0, self._rounds_left - len(told))
+
+    def _begin_descent(self, latents: Tensor) -> None:
+        self._descent = AdamSearch(lr=self.refine_lr)
+        self._descent.descend_from(latents, self.refine_steps)
 
     @property
     def _current(self) -> Search:

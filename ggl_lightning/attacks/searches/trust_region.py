@@ -22,13 +22,18 @@ class TrustRegion:
     Args:
         dimension: ``d``.
         batch_size: Evaluations per batch.
+
+    Attributes:
+        length: Side length.
+        successes: Successful batches in a row.
+        failures: Failed batches in a row.
     """
 
     def __init__(self, dimension: int, batch_size: int) -> None:
         self.length = _INITIAL_LENGTH
         self._failure_tolerance = math.ceil(max(4, dimension) / batch_size)
-        self._successes = 0
-        self._failures = 0
+        self.successes = 0
+        self.failures = 0
 
     @property
     def exhausted(self) -> bool:
@@ -38,15 +43,15 @@ class TrustRegion:
     def update(self, lowest_of_batch: float, lowest_before: float) -> None:
         """Counts a batch as a success or a failure, and resizes the region when it is due."""
         if lowest_of_batch < lowest_before - _SMALLEST_IMPROVEMENT * abs(lowest_before):
-            self._successes, self._failures = self._successes + 1, 0
+            self.successes, self.failures = self.successes + 1, 0
         else:
-            self._successes, self._failures = 0, self._failures + 1
-        if self._successes == _SUCCESS_TOLERANCE:
+            self.successes, self.failures = 0, self.failures + 1
+        if self.successes == _SUCCESS_TOLERANCE:
             self.length = min(2 * self.length, _MAXIMUM_LENGTH)
-            self._successes = 0
-        elif self._failures == self._failure_tolerance:
+            self.successes = 0
+        elif self.failures == self._failure_tolerance:
             self.length /= 2
-            self._failures = 0
+            self.failures = 0
 
     def box(self, center: Tensor, lengthscales: Tensor) -> tuple[Tensor, Tensor]:
         """Lower and upper corner ``(d,)`` of the region within the unit cube.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from botorch.fit import fit_gpytorch_mll
@@ -111,6 +112,28 @@ class TuRBOSearch(Search):
     def recommend(self) -> Tensor:
         """The best candidate evaluated in any trust region."""
         return self._to_latents(self._best[1].unsqueeze(0))[0]
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """See `Search.snapshot`: all data, so that no Gaussian process is fitted again."""
+        region, (lowest, best) = self._region, self._best
+        numbers = [region.length, region.successes, region.failures, self._left, self._draws]
+        return {
+            "points": self._points,
+            "values": self._values,
+            "waiting": self._waiting,
+            "best": best,
+            "numbers": torch.tensor([lowest, *numbers], dtype=torch.float64),
+        }
+
+    def restore(
+        self, snapshot: Mapping[str, Tensor], told: Sequence[Tensor], asked: Tensor | None
+    ) -> None:
+        """See `Search.restore`."""
+        self._points, self._values = snapshot["points"], snapshot["values"]
+        self._waiting = snapshot["waiting"]
+        lowest, self._region.length, *counts = snapshot["numbers"].tolist()
+        self._best = (lowest, snapshot["best"])
+        self._region.successes, self._region.failures, self._left, self._draws = map(int, counts)
 
     def _restart(self) -> None:
         """Begins a new trust region, which knows nothing of earlier ones' data."""

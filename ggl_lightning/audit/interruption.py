@@ -1,0 +1,41 @@
+"""How a command ends that was asked to stop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from ggl_lightning.cli import INTERRUPTED_EXIT_CODE
+
+TERMINATED_EXIT_CODE = 128 + signal.SIGTERM  # what shells expect
+
+
+def run_interruptibly(run: Callable[[], object]) -> int:
+    """Runs what a Trainer does and tells from its exit code whether it was stopped from outside.
+
+    Args:
+        run: Calls the Trainer.
+
+    Returns:
+        0 when it is done, 143 after SIGTERM, 130 after Ctrl-C.
+    """
+    try:
+        run()
+    except SIGTERMException:
+        return _stopped(TERMINATED_EXIT_CODE)
+    except KeyboardInterrupt:
+        return _stopped(INTERRUPTED_EXIT_CODE)
+    except SystemExit as ended:
+        # Lightning catches Ctrl-C, tidies up and exits with 1.
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            return _stopped(INTERRUPTED_EXIT_CODE)
+        raise
+    return 0
+
+
+def _stopped(exit_code: int) -> int:
+    print("Interrupted. The same command goes on from here.", file=sys.stderr)
+    return exit_code
