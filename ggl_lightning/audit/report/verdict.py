@@ -1,0 +1,119 @@
+"""What a group's numbers say, in plain words and no stronger than they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ggl_lightning.audit.report.estimates import Estimate, format_number
+from ggl_lightning.audit.report.groups import FEATURES, Group
+from ggl_lightning.audit.report.titles import METRIC_TITLES, ROLE_TITLES
+
+
+class Finding(Enum):
+    """What is shown about a group; the value is what the report writes."""
+
+    LEAK = "Leak shown"
+    NO_LEAK = "No leak shown at this budget"
+    UNDECIDED = "Cannot tell"
+
+    @property
+    def css_class(self) -> str:
+        """The name of its look."""
+        return self.name.lower().replace("_", "-")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A finding and the sentences that give its grounds."""
+
+    finding: Finding
+    sentences: tuple[str, ...]
+
+
+def judge(group: Group) -> Verdict:
+    """Compares the leakage's interval with 0 and each identification interval with chance.
+
+    One interval that lies wholly above is a leak; if none does, but one could be computed, no leak
+    is shown; else nothing can be told.
+    """
+    evidence = [_judge_leakage(group)]
+    evidence += [_judge_identification(group, by) for by in FEATURES]
+    findings = {finding for finding, _ in evidence}
+    finding = next(
+        kind for kind in (Finding.LEAK, Finding.NO_LEAK, Finding.UNDECIDED) if kind in findings
+    )
+    sentences = [sentence for _, sentence in evidence]
+    label = group.label_accuracy
+    if label.value is not None:
+        sentences.append(f"{_percent(label.value)} of the labels were inferred.")
+    return Verdict(finding, tuple(dict.fromkeys(sentences)))
+
+
+def _judge_leakage(group: Group) -> tuple[Finding, str]:
+    leakage, metric = group.leakage, METRIC_TITLES.get(group.headline, group.headline)
+    if leakage.value is None:
+        return Finding.UNDECIDED, f"Leakage by {metric} is not known: {leakage.reason}."
+    null = ROLE_TITLES.get(group.null or "", "the strongest null")
+    amount = f"{leakage.format(2)} of the way from the strongest null ({null}) to the bound"
+    if leakage.low is None or leakage.high is None:
+        return (
+            Finding.UNDECIDED,
+            f"By {metric}, reconstructions are {amount}, but without an interval this may be "
+            f"chance ({leakage.reason}).",
+        )
+    interval = f"95% interval {leakage.format_interval(2)}"
+    if leakage.low > 0:
+        return Finding.LEAK, f"By {metric}, reconstructions are {amount} ({interval}, above 0)."
+    if leakage.high < 0:
+        return (
+            Finding.NO_LEAK,
+            f"By {metric}, reconstructions are further from the private images than the strongest "
+            f"null ({null}) is ({leakage.format(2)}, {interval}).",
+        )
+    return (
+        Finding.NO_LEAK,
+        f"By {metric}, reconstructions cannot be told from the strongest null ({null}): "
+        f"{leakage.format(2)}, {interval}, which includes 0.",
+    )
+
+
+def _judge_identification(group: Group, by: str) -> tuple[Finding, str]:
+    """Top-1 first; top-5 is named where it alone is above chance."""
+    rates = {top: group.identification(by, top) for top in (1, 5)}
+    for top, rate in rates.items():
+        chance = group.chance(by, top)
+        if chance is not None and rate.low is not None and rate.low > chance:
+            return Finding.LEAK, (
+                f"By {by} distance the private image is {_place(top)} among {group.decoys(by)} "
+                f"decoys in {_rate(rate)}, above chance ({_percent(chance)})."
+            )
+    chance = group.chance(by, 1)
+    if rates[1].value is None:
+        return (
+            Finding.UNDECIDED,
+            f"Identification by {by} distance is not known: {rates[1].reason}.",
+        )
+    if rates[1].low is None or chance is None:
+        return (
+            Finding.UNDECIDED,
+            f"By {by} distance the private image is {_place(1)} in {_percent(rates[1].value)} of "
+            "the cases, without an interval.",
+        )
+    return Finding.NO_LEAK, (
+        f"By {by} distance the private image is not identified more often than by chance: "
+        f"{_place(1)} in {_rate(rates[1])}, chance {_percent(chance)}."
+    )
+
+
+def _place(top: int) -> str:
+    return "the nearest" if top == 1 else f"one of the {top} nearest"
+
+
+def _rate(rate: Estimate) -> str:
+    value = rate.format(0, percent=True)
+    return f"{value} of the cases (95% interval {rate.format_interval(0, percent=True)})"
+
+
+def _percent(share: float) -> str:
+    return format_number(share, 0 if share >= 0.1 or share == 0 else 1, percent=True)
