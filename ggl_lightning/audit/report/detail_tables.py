@@ -63,8 +63,7 @@ def failures_table(results: Results) -> Table:
         if row["status"] == "failed"
     ]
     failed += [
-        [Cell(entry.place), plain("unreadable"), Cell(entry.reason)]
-        for entry in results.unreadable
+        [Cell(entry.place), plain("unreadable"), Cell(entry.reason)] for entry in results.unreadable
     ]
     return Table(
         "failures",
@@ -128,14 +127,15 @@ def utility_table(rows: Sequence[Row]) -> Table:
     for row in rows:
         if row["status"] != "done":
             continue
-        share, seconds = row.get("majority_share"), row.get("seconds")
+        accuracy, share = row.get("accuracy"), row.get("majority_share")
+        seconds = row.get("seconds")
         table.rows.append(
             [
                 Cell(row["defense"], defense=row["defense"]),
                 Cell(str(row["seed"]), sort=row["seed"]),
-                table.number(read_estimate(row, "accuracy", "none recorded"), 1, percent=True),
+                _percentage(accuracy),
                 *(_integer(row.get(name)) for name in ("rounds", "clients", "test_images")),
-                plain(None) if share is None else Cell(f"{100 * share:.1f}%", sort=share),
+                _percentage(share),
                 plain(None) if seconds is None else Cell(format_duration(seconds), sort=seconds),
             ]
         )
@@ -144,6 +144,10 @@ def utility_table(rows: Sequence[Row]) -> Table:
 
 def _integer(value: int | None) -> Cell:
     return plain(None) if value is None else Cell(str(value), sort=value)
+
+
+def _percentage(share: float | None) -> Cell:
+    return plain(None) if share is None else Cell(f"{100 * share:.1f}%", sort=share)
 
 
 def _kind(row: Row) -> str:

@@ -38,11 +38,16 @@ class Estimate:
         return MISSING if self.value is None else format_number(self.value, digits, percent)
 
     def format_interval(self, digits: int, percent: bool = False) -> str:
-        """The interval as ``low to high``; ``—`` if it is missing."""
+        """The interval, with a dash between its ends or, beside a minus sign, with ``to``.
+
+        ``—`` if it is missing.
+        """
         if self.low is None or self.high is None:
             return MISSING
         low, high = (format_number(end, digits, percent) for end in (self.low, self.high))
-        return f"{low} to {high}"
+        if "\N{MINUS SIGN}" in low + high:
+            return f"{low} to {high}"
+        return f"{low.removesuffix('%')}\N{EN DASH}{high}"
 
 
 def read_estimate(entry: Mapping[str, Any] | None, value: str, otherwise: str) -> Estimate:

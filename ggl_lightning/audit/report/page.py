@@ -57,15 +57,14 @@ def render_page(results: Results, statistics: Mapping[str, Any], groups: Sequenc
         keep_trailing_newline=True,
     )
     return environment.get_template("report.html.j2").render(
-        style=Markup(_asset("report.css")),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
+        style=Markup(_asset("report.css")),
+        script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         overview=overview(results),
         results=results,
         palette=palette,
         marker_shapes={
-            attack: Markup(MARKERS[palette.marker(attack)])  # noqa: S704 - our own shapes
-            for attack in results.attacks
+            attack: Markup(MARKERS[palette.marker(attack)]) for attack in results.attacks
         },
         headline=METRIC_TITLES.get(groups[0].headline, groups[0].headline) if groups else "",
         verdict_table=verdict_table(groups, verdicts),

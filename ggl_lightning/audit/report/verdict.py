@@ -55,27 +55,15 @@ def _judge_leakage(group: Group) -> tuple[Finding, str]:
     if leakage.value is None:
         return Finding.UNDECIDED, f"Leakage by {metric} is not known: {leakage.reason}."
     null = ROLE_TITLES.get(group.null or "", "the strongest null")
-    amount = f"{leakage.format(2)} of the way from the strongest null ({null}) to the bound"
+    amount = f"Leakage by {metric} is {leakage.format(2)}"
     if leakage.low is None or leakage.high is None:
-        return (
-            Finding.UNDECIDED,
-            f"By {metric}, reconstructions are {amount}, but without an interval this may be "
-            f"chance ({leakage.reason}).",
-        )
-    interval = f"95% interval {leakage.format_interval(2)}"
+        return Finding.UNDECIDED, f"{amount}, which may be chance: {leakage.reason}."
+    amount += f" ({leakage.format_interval(2)})"
     if leakage.low > 0:
-        return Finding.LEAK, f"By {metric}, reconstructions are {amount} ({interval}, above 0)."
+        return Finding.LEAK, f"{amount}: more than the strongest null ({null}) gives."
     if leakage.high < 0:
-        return (
-            Finding.NO_LEAK,
-            f"By {metric}, reconstructions are further from the private images than the strongest "
-            f"null ({null}) is ({leakage.format(2)}, {interval}).",
-        )
-    return (
-        Finding.NO_LEAK,
-        f"By {metric}, reconstructions cannot be told from the strongest null ({null}): "
-        f"{leakage.format(2)}, {interval}, which includes 0.",
-    )
+        return Finding.NO_LEAK, f"{amount}: less than the strongest null ({null}) gives."
+    return Finding.NO_LEAK, f"{amount}: not to be told from the strongest null ({null})."
 
 
 def _judge_identification(group: Group, by: str) -> tuple[Finding, str]:
@@ -85,8 +73,8 @@ def _judge_identification(group: Group, by: str) -> tuple[Finding, str]:
         chance = group.chance(by, top)
         if chance is not None and rate.low is not None and rate.low > chance:
             return Finding.LEAK, (
-                f"By {by} distance the private image is {_place(top)} among {group.decoys(by)} "
-                f"decoys in {_rate(rate)}, above chance ({_percent(chance)})."
+                f"By {by} distance the private image is {_place(top)} in {_rate(rate)}, above "
+                f"chance ({_percent(chance)})."
             )
     chance = group.chance(by, 1)
     if rates[1].value is None:
@@ -98,11 +86,11 @@ def _judge_identification(group: Group, by: str) -> tuple[Finding, str]:
         return (
             Finding.UNDECIDED,
             f"By {by} distance the private image is {_place(1)} in {_percent(rates[1].value)} of "
-            "the cases, without an interval.",
+            f"the cases, which may be chance: {rates[1].reason or 'chance is not known'}.",
         )
     return Finding.NO_LEAK, (
-        f"By {by} distance the private image is not identified more often than by chance: "
-        f"{_place(1)} in {_rate(rates[1])}, chance {_percent(chance)}."
+        f"By {by} distance the private image is {_place(1)} in {_rate(rates[1])}, not to be told "
+        f"from chance ({_percent(chance)})."
     )
 
 
@@ -112,8 +100,9 @@ def _place(top: int) -> str:
 
 def _rate(rate: Estimate) -> str:
     value = rate.format(0, percent=True)
-    return f"{value} of the cases (95% interval {rate.format_interval(0, percent=True)})"
+    return f"{value} of the cases ({rate.format_interval(0, percent=True)})"
 
 
 def _percent(share: float) -> str:
-    return format_number(share, 0 if share >= 0.1 or share == 0 else 1, percent=True)
+    whole = share >= 0.1 or abs(100 * share - round(100 * share)) < 1e-9
+    return format_number(share, 0 if whole else 1, percent=True)

@@ -21,23 +21,21 @@ def verdict_table(groups: Sequence[Group], verdicts: Sequence[Verdict]) -> Table
         [
             Heading("Defense", numeric=False),
             Heading("Attack", numeric=False),
-            Heading("Verdict", numeric=False, css_class="words"),
+            Heading("Verdict", numeric=False),
             Heading(f"Leakage by {METRIC_TITLES.get(headline, headline)}"),
-            *(Heading(f"Top-{top} by {by}") for by in FEATURES for top in (1, 5)),
+            *(Heading(f"Top-{top} {by}") for by in FEATURES for top in (1, 5)),
             *(Heading(_with_unit(metric)) for metric in metrics),
             Heading("Label accuracy"),
             Heading("Attribute agreement"),
-            Heading("Utility: accuracy"),
-            Heading("Cases"),
+            Heading("Utility accuracy"),
         ],
     )
     for group, verdict in zip(groups, verdicts, strict=True):
         finding = verdict.finding
-        failed = group.entry.get("failed") or 0
         table.rows.append(
             [
                 Cell(group.defense, defense=group.defense),
-                Cell(group.attack, attack=group.attack),
+                Cell(group.attack, _cases(group), attack=group.attack),
                 Cell(finding.value, css_class=f"finding {finding.css_class}"),
                 table.number(group.leakage, 2),
                 *(
@@ -49,11 +47,6 @@ def verdict_table(groups: Sequence[Group], verdicts: Sequence[Verdict]) -> Table
                 table.number(group.label_accuracy, 0, percent=True),
                 table.number(group.attribute_agreement, 0, percent=True),
                 table.number(group.utility, 1, percent=True),
-                Cell(
-                    str(group.entry["cases"]),
-                    f"{failed} failed" if failed else "",
-                    group.entry["cases"],
-                ),
             ]
         )
     return table
@@ -82,9 +75,14 @@ def leakage_table(groups: Sequence[Group]) -> Table:
     return table
 
 
+def _cases(group: Group) -> str:
+    cases, failed = group.entry["cases"], group.entry.get("failed") or 0
+    return f"{cases} {'case' if cases == 1 else 'cases'}" + (f", {failed} failed" if failed else "")
+
+
 def _with_unit(metric: str) -> str:
     title = METRIC_TITLES.get(metric, metric)
-    return f"{title} in dB" if metric.startswith("psnr") else title
+    return f"{title}, dB" if metric.startswith("psnr") else title
 
 
 def _digits(metric: str) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from ggl_lightning.audit.report.estimates import format_significant
-from ggl_lightning.audit.report.figures.svg import drawing, inline
+from ggl_lightning.audit.report.figures.svg import drawing, inline, make_logarithmic
 from ggl_lightning.audit.report.losses import LossCurve
 from ggl_lightning.audit.report.palette import Palette
 
@@ -49,7 +49,7 @@ def draw_loss_curves(
             reached = median[np.isfinite(median)]
             words.append(f"{defense} reaches a median of {format_significant(reached[-1])}")
         if positive:
-            axes.set_yscale("log")
+            make_logarithmic(axes, "y")
         axes.set_title(attack)
         axes.set_xlabel("candidate evaluations")
         axes.set_ylabel("lowest loss so far")

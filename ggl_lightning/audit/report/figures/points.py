@@ -12,8 +12,10 @@ from ggl_lightning.audit.report.palette import SURFACE, Palette
 def draw_point(
     axes: Axes, x: Estimate | float, y: Estimate, group: Group, palette: Palette
 ) -> None:
-    """Draws a group at ``(x, y)``, with the intervals of those that have one."""
+    """Draws a group at ``(x, y)``, if both are known, with the intervals of those that have one."""
     horizontal = x if isinstance(x, Estimate) else Estimate(x)
+    if horizontal.value is None or y.value is None:
+        return
     color, filled = palette.color(group.defense), palette.filled(group.defense)
     axes.errorbar(
         [horizontal.value],

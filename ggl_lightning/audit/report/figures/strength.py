@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from ggl_lightning.audit.report.estimates import format_significant
 from ggl_lightning.audit.report.figures.points import draw_point
-from ggl_lightning.audit.report.figures.svg import drawing, inline
+from ggl_lightning.audit.report.figures.svg import drawing, inline, make_logarithmic
 from ggl_lightning.audit.report.groups import Group
 from ggl_lightning.audit.report.palette import MUTED, Palette, is_undefended
 from ggl_lightning.audit.report.strengths import Sweep
@@ -44,14 +44,21 @@ def draw_strength(
                     group.leakage.value,
                     color=palette.color(group.defense),
                     linewidth=1.2,
-                    linestyle=palette.dashes(group.attack) if palette.dashes(group.attack) != "-"
-                    else (0, (8, 3)),
+                    linestyle=(0, (8, 3)),
+                )
+                axes.plot(
+                    [1],
+                    [group.leakage.value],
+                    palette.marker(group.attack),
+                    color=palette.color(group.defense),
+                    transform=axes.get_yaxis_transform(),  # at the right edge, whatever x is
+                    clip_on=False,
                 )
                 words.append(f"undefended under {group.attack} {group.leakage.format(2)}")
         for line in lines:
             axes.plot(
                 [sweep.value(group) for group in line],
-                [group.leakage.value for group in line],
+                [value for group in line if (value := group.leakage.value) is not None],
                 color=MUTED,
                 linewidth=1.2,
                 linestyle=palette.dashes(line[0].attack) if line else "-",
@@ -63,7 +70,7 @@ def draw_strength(
                     f"{group.attack} {group.leakage.format(2)}"
                 )
         if min(values) > 0 and max(values) / min(values) >= _LOG_FROM:
-            axes.set_xscale("log")
+            make_logarithmic(axes, "x")
         axes.set_title(sweep.defense_class)
         axes.set_xlabel(sweep.parameter)
         axes.set_ylabel(f"normalised leakage by {metric}")

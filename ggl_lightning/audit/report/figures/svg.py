@@ -6,27 +6,31 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ggl_lightning.audit.report.palette import GRID, INK, MUTED, SURFACE, css_colors
+from ggl_lightning.audit.report.estimates import format_significant
+from ggl_lightning.audit.report.palette import GRID, INK, MUTED, css_colors
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be searched, copied and read out
     "text.parse_math": False,  # a name may hold dollar signs
     "axes.unicode_minus": True,
     "font.family": "DejaVu Sans",  # comes with matplotlib: layout does not depend on the machine
-    "font.size": 11,
+    "font.size": 12,
     "text.color": INK,
     "axes.labelcolor": INK,
-    "axes.titlesize": 11.5,
+    "axes.titlesize": 12.5,
     "axes.titlelocation": "left",
     "axes.titleweight": "bold",
     "axes.edgecolor": MUTED,
@@ -42,16 +46,16 @@ _STYLE = {
     "ytick.color": MUTED,
     "xtick.labelcolor": MUTED,
     "ytick.labelcolor": MUTED,
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 10,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
     "lines.linewidth": 1.6,
     "lines.markersize": 7.5,
     "lines.markeredgewidth": 1.0,
     "figure.facecolor": "none",
     "savefig.facecolor": "none",
 }
-WIDTH, HEIGHT = 4.6, 3.5
-"""Inches, at 100 user units each: small enough that text stays readable on a phone."""
+WIDTH, HEIGHT = 5.5, 3.8
+"""Inches of 72 user units: small enough that text stays readable on a phone."""
 
 
 @contextmanager
@@ -96,12 +100,18 @@ def inline(figure: Figure, name: str, title: str, description: str) -> Markup:
     text = ElementTree.tostring(root, encoding="unicode")
     for standin, css in css_colors().items():
         text = text.replace(standin, css)
-    return Markup(text)  # noqa: S704 - matplotlib and ElementTree have escaped every name in it
+    return Markup(text)  # ElementTree has escaped every name in it
 
 
-def surface_edge() -> str:
-    """The stand-in colour of the page's surface: a thin edge keeps overlapping markers apart."""
-    return SURFACE
+def make_logarithmic(axes: Axes, axis: str) -> None:
+    """A logarithmic axis whose numbers are written out: matplotlib's own are mathematical text."""
+    axes.set(**{f"{axis}scale": "log"})
+    ticks: Axis = getattr(axes, f"{axis}axis")
+    low, high = ticks.get_view_interval()
+    if high / low < 1000:  # whole decades alone would be too few numbers
+        ticks.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ticks.set_major_formatter(FuncFormatter(lambda value, _: format_significant(value, 1)))
+    ticks.set_minor_formatter(NullFormatter())
 
 
 def _drop_metadata(root: ElementTree.Element) -> None:
