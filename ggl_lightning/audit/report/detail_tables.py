@@ -19,8 +19,13 @@ MOST_ROWS = 300
 """Rows of one of these tables at most: everything is in the files beside the page."""
 
 
-def differences_table(differences: Sequence[Mapping[str, Any]]) -> Table:
-    """Paired differences between defenses on the same images."""
+def differences_table(differences: Sequence[Mapping[str, Any]], attacks: Sequence[str]) -> Table:
+    """Paired differences between defenses on the same images.
+
+    Args:
+        differences: Those of the statistics.
+        attacks: Names of the attacks in order.
+    """
     table = Table(
         "differences",
         "Paired differences between defenses, on the same images",
@@ -30,23 +35,29 @@ def differences_table(differences: Sequence[Mapping[str, Any]]) -> Table:
             Heading("Metric", numeric=False),
             Heading("Mean difference"),
             Heading("p-value"),
+            Heading("Adjusted p-value"),
             Heading("Images"),
         ],
         left_out=max(0, len(differences) - MOST_ROWS),
     )
     known = {metric: position for position, metric in enumerate(METRICS)}
-    ordered = sorted(differences, key=lambda entry: known.get(entry["metric"], len(known)))
+    ordered = sorted(
+        differences,
+        key=lambda entry: (
+            known.get(entry["metric"], len(known)),
+            attacks.index(entry["attack"]),
+        ),
+    )
     for entry in ordered[:MOST_ROWS]:
         difference = read_estimate(entry, "mean", "not computed")
         digits = 2 if entry["metric"].startswith("psnr") else 4
-        p_value = entry.get("p_value")
         table.rows.append(
             [
                 Cell(f"{entry['defense_a']} \N{MINUS SIGN} {entry['defense_b']}"),
                 Cell(entry["attack"], attack=entry["attack"]),
                 plain(METRIC_TITLES.get(entry["metric"], entry["metric"])),
                 table.number(difference, digits),
-                plain(None) if p_value is None else Cell(_p_value(p_value), sort=p_value),
+                *(_p_value(entry.get(name)) for name in ("p_value", "p_adjusted")),
                 plain(None)
                 if difference.count is None
                 else Cell(str(difference.count), sort=difference.count),
@@ -154,5 +165,7 @@ def _kind(row: Row) -> str:
     return ROLE_TITLES[row["role"]] if "role" in row else "utility"
 
 
-def _p_value(value: float) -> str:
-    return "< 0.0001" if value < 1e-4 else format_significant(value, 2)
+def _p_value(value: float | None) -> Cell:
+    if value is None:
+        return plain(None)
+    return Cell("< 0.0001" if value < 1e-4 else format_significant(value, 2), sort=value)

@@ -54,7 +54,8 @@ def read_estimate(entry: Mapping[str, Any] | None, value: str, otherwise: str) -
     """Reads an entry of the statistics.
 
     Args:
-        entry: ``{VALUE, "low", "high", "count"}`` or ``{"missing": reason}``; None if absent.
+        entry: ``{VALUE, "low", "high", "count"}``, with ``interval_missing`` where there is no
+            interval, or ``{"missing": reason}``; None if absent.
         value: Name of the number in it, such as ``mean``.
         otherwise: The reason if it is missing and the statistics give none.
     """
@@ -64,7 +65,7 @@ def read_estimate(entry: Mapping[str, Any] | None, value: str, otherwise: str) -
     reason = None
     if low is None or high is None:
         low = high = None
-        reason = entry.get("missing") or "no interval: it takes results of at least two images"
+        reason = entry.get("interval_missing") or "no interval was computed"
     return Estimate(entry[value], low, high, entry.get("count"), reason)
 
 

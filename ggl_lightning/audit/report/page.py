@@ -78,7 +78,7 @@ def render_page(results: Results, statistics: Mapping[str, Any], groups: Sequenc
         grid_spans=header_spans(grid.columns[1:]),
         losses=losses,
         without_losses=without_losses,
-        differences_table=differences_table(statistics.get("differences") or []),
+        differences_table=differences_table(statistics.get("differences") or [], results.attacks),
         failures_table=failures_table(results),
         missing_table=missing_metrics_table(statistics, results.rows),
     )

@@ -79,11 +79,12 @@ def read_row(file: Path, fields: dict[str, tuple[type, ...]]) -> Row:
         fields: `CASE_FIELDS` or `UTILITY_FIELDS`.
 
     Raises:
-        UnreadableResultError: If it is not JSON (cut short, or holding NaN), or lacks a field.
+        UnreadableResultError: If it is not JSON (cut short, or holding NaN) or lacks a field.
         OSError: If it cannot be opened.
     """
     try:
         row = json.loads(file.read_bytes().decode(), parse_constant=_refuse_constant)
+        json.dumps(row, ensure_ascii=False).encode()  # an escaped half of a character is none
     except ValueError as error:
         raise UnreadableResultError(f"not valid JSON: {error}") from error
     if not isinstance(row, dict):

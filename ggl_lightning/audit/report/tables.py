@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from ggl_lightning.audit.report.rows import COLUMNS, TEXT_COLUMNS, Row
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_NEED_QUOTES = re.compile('[",\r\n]')
 _INT64 = 2**63
 
 
@@ -33,12 +34,9 @@ def csv_bytes(table: pa.Table) -> bytes:
     A spreadsheet takes text that begins with ``= + - @``, a tab or a carriage return for a
     formula, and may run it: such text gets an apostrophe in front. Numbers do not.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([harmless(name) for name in table.column_names])
-    for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
-        writer.writerow([harmless(cell) if isinstance(cell, str) else cell for cell in row])
-    return text.getvalue().encode()
+    rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    lines = [",".join(map(_csv_cell, row)) for row in (table.column_names, *rows)]
+    return ("\n".join(lines) + "\n").encode()
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -51,6 +49,14 @@ def parquet_bytes(table: pa.Table) -> bytes:
 def harmless(text: str) -> str:
     """Text as a spreadsheet's cell that is not taken for a formula."""
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def _csv_cell(value: Any) -> str:
+    """One cell; the standard library's writer would leave a lone carriage return unquoted."""
+    if not isinstance(value, str):
+        return "" if value is None else str(value)
+    text = harmless(value)
+    return '"' + text.replace('"', '""') + '"' if _NEED_QUOTES.search(text) else text
 
 
 def _column(name: str, values: list[Any]) -> pa.Array:

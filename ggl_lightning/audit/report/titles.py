@@ -19,7 +19,7 @@ ROLE_TITLES = {
     "attack": "attack",
     "null_random": "random latents",
     "null_noise": "update of noise",
-    "null_other": "another image's update",
+    "null_other": "another image\N{RIGHT SINGLE QUOTATION MARK}s update",
     "bound": "direct inversion",
 }
 """Roles of cases for readers."""

@@ -34,15 +34,12 @@ class Verdict:
 def judge(group: Group) -> Verdict:
     """Compares the leakage's interval with 0 and each identification interval with chance.
 
-    One interval that lies wholly above is a leak; if none does, but one could be computed, no leak
-    is shown; else nothing can be told.
+    One interval that lies wholly above is a leak. If none does, no leak is shown, provided that the
+    leakage has an interval: without it, nothing can be told.
     """
-    evidence = [_judge_leakage(group)]
-    evidence += [_judge_identification(group, by) for by in FEATURES]
-    findings = {finding for finding, _ in evidence}
-    finding = next(
-        kind for kind in (Finding.LEAK, Finding.NO_LEAK, Finding.UNDECIDED) if kind in findings
-    )
+    evidence = [_judge_leakage(group), *(_judge_identification(group, by) for by in FEATURES)]
+    findings = [finding for finding, _ in evidence]
+    finding = Finding.LEAK if Finding.LEAK in findings else findings[0]
     sentences = [sentence for _, sentence in evidence]
     label = group.label_accuracy
     if label.value is not None:

