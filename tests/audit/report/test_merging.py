@@ -14,6 +14,10 @@ from tests.audit.report.fabricated import Plan, failed, row, rows, write_case, w
 from tests.audit.report.html_page import by_id, read_page
 
 
+def plan(**settings):
+    return Plan(**{"images": 1, "defenses": ("none", "noise0.1"), "rounds": 3, **settings})
+
+
 def summary(output):
     return json.loads((output / "summary.json").read_text())
 
@@ -23,7 +27,7 @@ def keys(made):
 
 
 def test_a_case_in_two_runs_is_one_case(tmp_path):
-    plans = Plan(images=2), Plan(images=3, first_image=1)
+    plans = plan(images=2), plan(images=3, first_image=1)
     runs = [write_run(tmp_path / name, p) for name, p in zip("ab", plans, strict=True)]
     build_report(runs, tmp_path / "out")
     merged = summary(tmp_path / "out")
@@ -36,8 +40,8 @@ def test_a_case_in_two_runs_is_one_case(tmp_path):
 
 def test_the_order_of_the_runs_changes_no_table(tmp_path):
     runs = [
-        write_run(tmp_path / "a", Plan(images=2)),
-        write_run(tmp_path / "b", Plan(images=3, first_image=1)),
+        write_run(tmp_path / "a", plan(images=2)),
+        write_run(tmp_path / "b", plan(images=3, first_image=1)),
     ]
     build_report(runs, tmp_path / "one")
     build_report(runs[::-1], tmp_path / "other")
@@ -47,19 +51,19 @@ def test_the_order_of_the_runs_changes_no_table(tmp_path):
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_finished_case_is_kept_before_a_failed_one(tmp_path, order):
-    plan = Plan(images=1)
-    case = row(plan, 0, "attack", "none", "cma", 19.0)
-    runs = [write_run(tmp_path / name, plan) for name in "ab"]
+    small = plan()
+    case = row(small, 0, "attack", "none", "cma", 19.0)
+    runs = [write_run(tmp_path / name, small) for name in "ab"]
     shutil.rmtree(runs[0] / "cases" / case["name"])
-    write_case(runs[0], failed(case, "out of memory"), plan)
+    write_case(runs[0], failed(case, "out of memory"), small)
     build_report(runs[::order], tmp_path / "out")
     assert {r["status"] for r in summary(tmp_path / "out")} == {"done"}
 
 
 def test_one_name_for_two_cases_is_an_error_naming_both(tmp_path):
     runs = [
-        write_run(tmp_path / "a", Plan(images=1)),
-        write_run(tmp_path / "b", Plan(images=1, salt="other weights")),
+        write_run(tmp_path / "a", plan()),
+        write_run(tmp_path / "b", plan(salt="other weights")),
     ]
     with pytest.raises(UserError) as raised:
         build_report(runs, tmp_path / "out")
@@ -69,7 +73,7 @@ def test_one_name_for_two_cases_is_an_error_naming_both(tmp_path):
 
 def test_runs_of_one_name_are_told_apart_by_their_parents(tmp_path):
     runs = [
-        write_run(tmp_path / parent / "audit", Plan(images=1, first_image=i))
+        write_run(tmp_path / parent / "audit", plan(first_image=i))
         for i, parent in enumerate(("first", "second"))
     ]
     page = read_page(build_report(runs, tmp_path / "out"))
@@ -77,12 +81,12 @@ def test_runs_of_one_name_are_told_apart_by_their_parents(tmp_path):
 
 
 def test_interrupted_cases_are_left_out(tmp_path):
-    plan = Plan(images=1)
-    run = write_run(tmp_path / "run", plan)
-    unfinished = run / "cases" / rows(plan)[2]["name"]
+    small = plan()
+    run = write_run(tmp_path / "run", small)
+    unfinished = run / "cases" / rows(small)[2]["name"]
     (unfinished / "result.json").unlink()
     build_report([run], tmp_path / "out")
-    assert len(summary(tmp_path / "out")) == len(rows(plan)) - 1
+    assert len(summary(tmp_path / "out")) == len(rows(small)) - 1
 
 
 def report(*arguments):
@@ -90,7 +94,7 @@ def report(*arguments):
 
 
 def test_the_command_rebuilds_a_run_in_place_and_merges_into_a_folder(tmp_path, capsys):
-    runs = [write_run(tmp_path / str(i), Plan(images=1, first_image=i)) for i in range(2)]
+    runs = [write_run(tmp_path / str(i), plan(first_image=i)) for i in range(2)]
     assert report(runs[0]) == 0
     assert capsys.readouterr().out.strip() == str(runs[0] / "report.html")
     assert report(*runs, "--output", tmp_path / "deep" / "merged") == 0
@@ -123,14 +127,17 @@ def file_for_output(tmp_path):
         (lambda tmp: [tmp], "holds no results"),
         (lambda tmp: [damaged(tmp)], "damaged/cases/case/result.json, is not valid JSON"),
         (lambda tmp: [folder_for_result(tmp)], "cannot be opened"),
-        (lambda tmp: [write_run(tmp / "a"), write_run(tmp / "b")], "--output DIR"),
-        (lambda tmp: [write_run(tmp / "a"), tmp / "a", "--output", tmp / "o"], "named twice"),
+        (lambda tmp: [write_run(tmp / "a", plan()), write_run(tmp / "b", plan())], "--output DIR"),
         (
-            lambda tmp: [write_run(tmp / "a"), "--output", write_run(tmp / "b")],
+            lambda tmp: [write_run(tmp / "a", plan()), tmp / "a", "--output", tmp / "o"],
+            "named twice",
+        ),
+        (
+            lambda tmp: [write_run(tmp / "a", plan()), "--output", write_run(tmp / "b", plan())],
             "run folder with its own report",
         ),
         (
-            lambda tmp: [write_run(tmp / "a"), "--output", file_for_output(tmp)],
+            lambda tmp: [write_run(tmp / "a", plan()), "--output", file_for_output(tmp)],
             "cannot be written to",
         ),
     ],
@@ -157,7 +164,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, expe
     ],
 )
 def test_results_that_do_not_say_what_they_are_are_unreadable(tmp_path, change, reason):
-    made = {**row(Plan(), 0, "attack", "none", "cma", 19.0), **change}
+    made = {**row(plan(), 0, "attack", "none", "cma", 19.0), **change}
     (tmp_path / "result.json").write_text(json.dumps(made))
     with pytest.raises(UnreadableResultError, match=reason):
         read_row(tmp_path / "result.json", CASE_FIELDS)
@@ -165,7 +172,7 @@ def test_results_that_do_not_say_what_they_are_are_unreadable(tmp_path, change, 
 
 @pytest.mark.parametrize("field", CASE_FIELDS)
 def test_every_placing_field_is_required(tmp_path, field):
-    made = row(Plan(), 0, "attack", "none", "cma", 19.0)
+    made = row(plan(), 0, "attack", "none", "cma", 19.0)
     del made[field]
     (tmp_path / "result.json").write_text(json.dumps(made))
     with pytest.raises(UnreadableResultError, match=f"has no '{field}'"):
