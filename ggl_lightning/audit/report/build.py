@@ -1,0 +1,62 @@
+"""From run folders to the report's files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ggl_lightning.audit.report.collect import collect
+from ggl_lightning.audit.report.files import write_bytes
+from ggl_lightning.audit.report.groups import read_groups
+from ggl_lightning.audit.report.latex import latex_table
+from ggl_lightning.audit.report.page import render_page
+from ggl_lightning.audit.report.tables import csv_bytes, parquet_bytes, results_table
+from ggl_lightning.audit.statistics import compute_statistics
+from ggl_lightning.errors import UserError
+
+
+def build_report(run_dirs: Sequence[Path], output: Path) -> Path:
+    """Writes the report of one or several run folders, from what is in them alone.
+
+    The same results give the same bytes. Files: ``report.html``, ``results.csv``,
+    ``results.parquet``, ``summary.json``, ``statistics.json`` and ``table.tex``.
+
+    Args:
+        run_dirs: Run folders; several are merged (`collect.collect`).
+        output: Where to write; created if it is missing.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        UserError: If the results cannot be read or contradict each other, or ``output`` cannot be
+            written to.
+    """
+    results = collect(run_dirs)
+    statistics = compute_statistics(results.rows, results.utility)
+    groups = read_groups(statistics, results.defenses, results.attacks)
+    table = results_table(results.rows)
+    files = {
+        "results.csv": csv_bytes(table),
+        "results.parquet": parquet_bytes(table),
+        "summary.json": _json(results.rows).encode(),
+        "statistics.json": _json(statistics).encode(),
+        "table.tex": latex_table(groups).encode(),
+        "report.html": render_page(results, statistics, groups).encode(),
+    }
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            write_bytes(output / name, content)
+    except OSError as error:
+        raise UserError(
+            f"The report cannot be written to {output} ({error.strerror}): give another folder "
+            "with --output."
+        ) from error
+    return output / "report.html"
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"

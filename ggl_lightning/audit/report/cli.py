@@ -1,0 +1,51 @@
+"""``python audit.py report``: builds the report again, or merges several runs into one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ggl_lightning.audit.report.build import build_report
+from ggl_lightning.errors import UserError
+
+
+def main(args: list[str]) -> None:
+    """Builds a report and prints where it is.
+
+    Args:
+        args: Arguments after ``report``.
+
+    Raises:
+        UserError: If there are several runs and no ``--output``, ``--output`` is another run's
+            folder, or `build_report` refuses.
+    """
+    parser = argparse.ArgumentParser(
+        prog="audit.py report",
+        description="Writes report.html and its tables from the results in run folders.",
+    )
+    parser.add_argument("run_dir", nargs="+", type=Path, metavar="RUN_DIR", help="run folders")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where to write; by default the run folder itself, if it is the only one",
+    )
+    arguments = parser.parse_args(args)
+    print(build_report(arguments.run_dir, _output(arguments.run_dir, arguments.output)))
+
+
+def _output(run_dirs: list[Path], output: Path | None) -> Path:
+    if output is None:
+        if len(run_dirs) > 1:
+            raise UserError(
+                f"{len(run_dirs)} run folders make one report, which belongs to none of them: say "
+                "where to write it with --output DIR."
+            )
+        return run_dirs[0]
+    own = [run_dirs[0].resolve()] if len(run_dirs) == 1 else []
+    if output.resolve() not in own and (output / "cases").exists():
+        raise UserError(
+            f"--output is {output}, which is a run folder with its own report: give a folder of "
+            "its own."
+        )
+    return output

@@ -1,0 +1,1 @@
+"""The report's figures: matplotlib drawings that become part of the page."""

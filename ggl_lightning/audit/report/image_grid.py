@@ -1,0 +1,170 @@
+"""The grid of pictures: private images beside what attacks and controls made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ggl_lightning.audit.report.collect import Results
+from ggl_lightning.audit.report.estimates import format_number
+from ggl_lightning.audit.report.rows import Row
+from ggl_lightning.audit.report.thumbnails import NoPictureError, Thumbnail, make_thumbnail
+from ggl_lightning.audit.report.titles import ROLE_TITLES
+
+MOST_IMAGES = 24
+"""Private images shown at most."""
+
+MOST_PICTURES = 1500
+"""Pictures shown at most: they are most of the page's size."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the grid; all of its cases share these.
+
+    Attributes:
+        role: A case's role, or ``private``.
+        defense: The defense's name, or None.
+        attack: The attack's name, or None.
+    """
+
+    role: str
+    defense: str | None = None
+    attack: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What the column's pictures are."""
+        if self.role == "private":
+            return "private image"
+        return "reconstruction" if self.role == "attack" else ROLE_TITLES[self.role]
+
+    @property
+    def label(self) -> str:
+        """The same with defense and attack."""
+        return ", ".join(part for part in (self.title, self.defense, self.attack) if part)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of the grid.
+
+    Attributes:
+        label: What it is.
+        role: Its column's role.
+        thumbnail: The picture; None if there is none.
+        alt: The picture in words, or why there is none.
+        caption: A number below it; may be empty.
+    """
+
+    label: str
+    role: str
+    thumbnail: Thumbnail | None
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class GridRow:
+    """One private image (or one client's images) and seed."""
+
+    title: str
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True)
+class ImageGrid:
+    """The grid.
+
+    Attributes:
+        columns: Its columns.
+        rows: Its rows.
+        left_out: Private images that are not shown, for the page's size.
+    """
+
+    columns: tuple[Column, ...]
+    rows: tuple[GridRow, ...]
+    left_out: int
+
+
+def make_grid(results: Results) -> ImageGrid:
+    """Chooses columns and rows, and reads the pictures."""
+    images: dict[tuple[int, int], dict[Column, Row]] = {}
+    for row in results.rows:
+        column = Column(row["role"], row["defense"], row["attack"])
+        images.setdefault((row["image_index"], row["seed"]), {})[column] = row
+    columns = _columns({column for cases in images.values() for column in cases}, results)
+    most = max(1, min(MOST_IMAGES, MOST_PICTURES // max(1, len(columns))))
+    several_seeds = len({seed for _, seed in images}) > 1
+    rows = []
+    for (index, seed), cases in list(images.items())[:most]:
+        title = f"image {index}"
+        count = max(row.get("images") or 1 for row in cases.values())
+        if count > 1:
+            title = f"{count} images from {index}"
+        if several_seeds:
+            title += f", seed {seed}"
+        tiles = tuple(_tile(column, title, cases, results.folders) for column in columns)
+        rows.append(GridRow(title, tiles))
+    return ImageGrid(tuple(columns), tuple(rows), len(images) - len(rows))
+
+
+def _columns(present: set[Column], results: Results) -> list[Column]:
+    """The private image and the cheapest null first, what the prior can do at best last."""
+    wanted = [Column("null_random")]
+    wanted += [
+        Column(role, defense, attack)
+        for defense in results.defenses
+        for attack in results.attacks
+        for role in ("null_noise", "null_other", "attack")
+    ]
+    wanted += [Column("bound", None, attack) for attack in results.attacks]
+    # Controls of another kind (a random null that names an attack, say) are shown all the same.
+    rest = sorted(present - set(wanted), key=lambda column: column.label)
+    return [Column("private"), *(c for c in wanted if c in present), *rest]
+
+
+def _tile(
+    column: Column, title: str, cases: Mapping[Column, Row], folders: Mapping[str, Path]
+) -> Tile:
+    if column.role == "private":
+        return _private_tile(column, title, cases, folders)
+    row = cases.get(column)
+    if row is None:
+        return Tile(column.label, column.role, None, "not run", "")
+    if row["status"] == "failed":
+        return Tile(column.label, column.role, None, "failed", "")
+    caption = f"{format_number(row['psnr'], 1)} dB" if row.get("psnr") is not None else ""
+    try:
+        thumbnail = make_thumbnail(folders[row["key"]] / "reconstruction.png")
+    except NoPictureError as error:
+        return Tile(column.label, column.role, None, str(error), caption)
+    alt = f"{column.label}, of {title}" + (f": {caption} PSNR" if caption else "")
+    return Tile(column.label, column.role, thumbnail, alt, caption)
+
+
+def _private_tile(
+    column: Column, title: str, cases: Mapping[Column, Row], folders: Mapping[str, Path]
+) -> Tile:
+    """The private image is beside every case: the first that has it will do."""
+    reason = "no original.png"
+    for row in cases.values():
+        try:
+            thumbnail = make_thumbnail(folders[row["key"]] / "original.png")
+        except NoPictureError as error:
+            reason = str(error)
+        else:
+            return Tile(column.label, column.role, thumbnail, f"private image: {title}", "")
+    return Tile(column.label, column.role, None, reason, "")
+
+
+def header_spans(columns: Sequence[Column]) -> list[tuple[str | None, str | None, int]]:
+    """Neighbouring columns of one defense and attack: both names and how many there are."""
+    spans: list[tuple[str | None, str | None, int]] = []
+    for column in columns:
+        if spans and spans[-1][:2] == (column.defense, column.attack):
+            spans[-1] = (*spans[-1][:2], spans[-1][2] + 1)
+        else:
+            spans.append((column.defense, column.attack, 1))
+    return spans

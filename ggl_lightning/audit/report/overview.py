@@ -1,0 +1,61 @@
+"""The audit in a few numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ggl_lightning.audit.report.collect import Results
+from ggl_lightning.audit.report.estimates import format_count, format_duration
+from ggl_lightning.audit.report.rows import ROLES, Row
+from ggl_lightning.audit.report.titles import ROLE_TITLES
+
+
+def overview(results: Results) -> dict[str, object]:
+    """Counts, sums of cost and seeds, ready to be shown."""
+    rows, utility = results.rows, results.utility
+    attacks = [row for row in rows if row["role"] == "attack"]
+    everything = [*rows, *utility]
+    failed = sum(row["status"] == "failed" for row in everything)
+    roles = [
+        (
+            ROLE_TITLES[role],
+            format_count(len(of_role)),
+            format_count(int(_sum(of_role, "evaluations"))),
+            format_duration(_sum(of_role, "seconds")),
+        )
+        for role in ROLES
+        if (of_role := [row for row in rows if row["role"] == role])
+    ]
+    if utility:
+        roles.append(
+            ("utility", format_count(len(utility)), "", format_duration(_sum(utility, "seconds")))
+        )
+    return {
+        "title": ", ".join(run.label for run in results.runs),
+        "facts": [
+            (format_count(len(attacks)), "attack cases"),
+            (format_count(len(rows) - len(attacks)), "control cases"),
+            (format_count(len({row["image_index"] for row in rows})), "private images"),
+            (format_count(int(_sum(rows, "evaluations"))), "candidate evaluations"),
+            (format_duration(_sum(everything, "seconds")), "wall time, summed over cases"),
+            (format_count(failed + len(results.unreadable)), "failed or unreadable"),
+        ],
+        "roles": roles,
+        "seeds": _ranges({row["seed"] for row in everything}),
+        "images": _ranges({row["image_index"] for row in rows}),
+    }
+
+
+def _sum(rows: Iterable[Row], column: str) -> float:
+    return sum(row.get(column) or 0 for row in rows)
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Integers as ``0 to 3, 7``."""
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ", ".join(f"{low}" if low == high else f"{low} to {high}" for low, high in spans)

@@ -1,0 +1,134 @@
+"""``report.html``: everything a reader needs, in one file that loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ggl_lightning.audit.report.collect import Results
+from ggl_lightning.audit.report.detail_tables import (
+    differences_table,
+    failures_table,
+    missing_metrics_table,
+    utility_table,
+)
+from ggl_lightning.audit.report.figures.loss_curves import draw_loss_curves
+from ggl_lightning.audit.report.figures.privacy_utility import draw_privacy_utility
+from ggl_lightning.audit.report.figures.strength import draw_strength
+from ggl_lightning.audit.report.groups import Group
+from ggl_lightning.audit.report.image_grid import header_spans, make_grid
+from ggl_lightning.audit.report.losses import LossCurve, NoCurveError, read_curve
+from ggl_lightning.audit.report.overview import overview
+from ggl_lightning.audit.report.palette import MARKERS, Palette
+from ggl_lightning.audit.report.strengths import find_sweeps
+from ggl_lightning.audit.report.titles import METRIC_TITLES
+from ggl_lightning.audit.report.verdict import judge
+from ggl_lightning.audit.report.verdict_tables import leakage_table, verdict_table
+
+_TEMPLATES = "templates"
+
+
+def render_page(results: Results, statistics: Mapping[str, Any], groups: Sequence[Group]) -> str:
+    """The page.
+
+    Args:
+        results: What was read from the run folders.
+        statistics: What `compute_statistics` made of it.
+        groups: The statistics' groups in the report's order.
+    """
+    parameters = {group.defense: group.parameters for group in groups}
+    palette = Palette(results.defenses, results.attacks, parameters)
+    verdicts = [judge(group) for group in groups]
+    grid = make_grid(results)
+    losses, without_losses = _loss_figures(results, palette)
+    script = _asset("report.js")
+    environment = Environment(
+        loader=PackageLoader("ggl_lightning.audit.report", _TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        style=Markup(_asset("report.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        overview=overview(results),
+        results=results,
+        palette=palette,
+        marker_shapes={
+            attack: Markup(MARKERS[palette.marker(attack)]) for attack in results.attacks
+        },
+        headline=METRIC_TITLES.get(groups[0].headline, groups[0].headline) if groups else "",
+        verdict_table=verdict_table(groups, verdicts),
+        verdicts=list(zip(groups, verdicts, strict=True)),
+        leakage_table=leakage_table(groups),
+        privacy_utility=draw_privacy_utility(groups, palette),
+        without_point=_without_point(groups),
+        utility_table=utility_table(results.utility),
+        strengths=_strength_figures(groups, palette),
+        grid=grid,
+        grid_spans=header_spans(grid.columns[1:]),
+        losses=losses,
+        without_losses=without_losses,
+        differences_table=differences_table(statistics.get("differences") or [], results.attacks),
+        failures_table=failures_table(results),
+        missing_table=missing_metrics_table(statistics, results.rows),
+    )
+
+
+def _asset(name: str) -> str:
+    folder = resources.files("ggl_lightning.audit.report") / _TEMPLATES
+    return (folder / name).read_text(encoding="utf-8")
+
+
+def _without_point(groups: Sequence[Group]) -> list[str]:
+    """Why groups are not in the privacy-utility plot."""
+    lines = []
+    for group in groups:
+        for what, estimate in (("leakage", group.leakage), ("accuracy", group.utility)):
+            if estimate.value is None:
+                lines.append(f"{group.defense}, {group.attack}: no {what} ({estimate.reason})")
+                break
+    return lines
+
+
+def _strength_figures(groups: Sequence[Group], palette: Palette) -> list[Markup]:
+    figures = (
+        draw_strength(sweep, groups, palette, f"strength-{i}")
+        for i, sweep in enumerate(find_sweeps(groups), start=1)
+    )
+    return [figure for figure in figures if figure is not None]
+
+
+def _loss_figures(results: Results, palette: Palette) -> tuple[list[Markup], dict[str, int]]:
+    """A figure per attack, and how many cases have no curve by reason."""
+    curves: dict[str, dict[str, list[LossCurve]]] = {}
+    without: dict[str, int] = {}
+    for row in results.rows:
+        if row["role"] != "attack" or row["status"] != "done":
+            continue
+        try:
+            curve = read_curve(results.folders[row["key"]] / "losses.csv")
+        except NoCurveError as error:
+            without[str(error)] = without.get(str(error), 0) + 1
+            continue
+        curves.setdefault(row["attack"], {}).setdefault(row["defense"], []).append(curve)
+    figures = [
+        draw_loss_curves(
+            attack,
+            {name: curves[attack][name] for name in results.defenses if name in curves[attack]},
+            palette,
+            f"losses-{i}",
+        )
+        for i, attack in enumerate(results.attacks, start=1)
+        if attack in curves
+    ]
+    return figures, without

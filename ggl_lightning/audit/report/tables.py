@@ -1,0 +1,85 @@
+"""The rows of all cases as ``results.csv`` and ``results.parquet``: same columns, same values."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ggl_lightning.audit.report.rows import COLUMNS, TEXT_COLUMNS, Row
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_NEED_QUOTES = re.compile('[",\r\n]')
+_INT64 = 2**63
+
+
+def results_table(rows: Sequence[Row]) -> pa.Table:
+    """The rows as a table with one type per column.
+
+    Booleans, integers and floats stay what they are; integers beyond 64 bits, lists and objects
+    become text (JSON). What is missing is null.
+    """
+    names = [*COLUMNS, *sorted({name for row in rows for name in row} - set(COLUMNS))]
+    return pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
+
+
+def csv_bytes(table: pa.Table) -> bytes:
+    """The table as UTF-8 CSV: numbers exactly, nulls as empty cells.
+
+    A spreadsheet takes text that begins with ``= + - @``, a tab or a carriage return for a
+    formula, and may run it: such text gets an apostrophe in front. Numbers do not.
+    """
+    rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    lines = [",".join(map(_csv_cell, row)) for row in (table.column_names, *rows)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """The table as a Parquet file."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def harmless(text: str) -> str:
+    """Text as a spreadsheet's cell that is not taken for a formula."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def _csv_cell(value: Any) -> str:
+    """One cell; the standard library's writer would leave a lone carriage return unquoted."""
+    if not isinstance(value, str):
+        return "" if value is None else str(value)
+    text = harmless(value)
+    return '"' + text.replace('"', '""') + '"' if _NEED_QUOTES.search(text) else text
+
+
+def _column(name: str, values: list[Any]) -> pa.Array:
+    present = [value for value in values if value is not None]
+    if name in TEXT_COLUMNS or not all(isinstance(value, bool | int | float) for value in present):
+        return pa.array([_as_text(value) for value in values], pa.string())
+    kinds = {type(value) for value in present}
+    if kinds == {bool}:
+        return pa.array(values, pa.bool_())
+    if kinds == {int}:
+        if _fits(present):
+            return pa.array(values, pa.int64())
+        return pa.array([_as_text(value) for value in values], pa.string())
+    if bool in kinds:
+        return pa.array([_as_text(value) for value in values], pa.string())
+    return pa.array([None if value is None else float(value) for value in values], pa.float64())
+
+
+def _fits(values: Iterable[int]) -> bool:
+    return all(-_INT64 <= value < _INT64 for value in values)
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -1,0 +1,105 @@
+"""What a group's numbers say, in plain words and no stronger than they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ggl_lightning.audit.report.estimates import Estimate, format_number
+from ggl_lightning.audit.report.groups import FEATURES, Group
+from ggl_lightning.audit.report.titles import METRIC_TITLES, ROLE_TITLES
+
+
+class Finding(Enum):
+    """What is shown about a group; the value is what the report writes."""
+
+    LEAK = "Leak shown"
+    NO_LEAK = "No leak shown at this budget"
+    UNDECIDED = "Cannot tell"
+
+    @property
+    def css_class(self) -> str:
+        """The name of its look."""
+        return self.name.lower().replace("_", "-")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A finding and the sentences that give its grounds."""
+
+    finding: Finding
+    sentences: tuple[str, ...]
+
+
+def judge(group: Group) -> Verdict:
+    """Compares the leakage's interval with 0 and each identification interval with chance.
+
+    One interval that lies wholly above is a leak. If none does, no leak is shown, provided that the
+    leakage has an interval: without it, nothing can be told.
+    """
+    evidence = [_judge_leakage(group), *(_judge_identification(group, by) for by in FEATURES)]
+    findings = [finding for finding, _ in evidence]
+    finding = Finding.LEAK if Finding.LEAK in findings else findings[0]
+    sentences = [sentence for _, sentence in evidence]
+    label = group.label_accuracy
+    if label.value is not None:
+        sentences.append(f"{_percent(label.value)} of the labels were inferred.")
+    return Verdict(finding, tuple(dict.fromkeys(sentences)))
+
+
+def _judge_leakage(group: Group) -> tuple[Finding, str]:
+    leakage, metric = group.leakage, METRIC_TITLES.get(group.headline, group.headline)
+    if leakage.value is None:
+        return Finding.UNDECIDED, f"Leakage by {metric} is not known: {leakage.reason}."
+    null = ROLE_TITLES.get(group.null or "", "the strongest null")
+    amount = f"Leakage by {metric} is {leakage.format(2)}"
+    if leakage.low is None or leakage.high is None:
+        return Finding.UNDECIDED, f"{amount}, which may be chance: {leakage.reason}."
+    amount += f" ({leakage.format_interval(2)})"
+    if leakage.low > 0:
+        return Finding.LEAK, f"{amount}: more than the strongest null ({null}) gives."
+    if leakage.high < 0:
+        return Finding.NO_LEAK, f"{amount}: less than the strongest null ({null}) gives."
+    return Finding.NO_LEAK, f"{amount}: not to be told from the strongest null ({null})."
+
+
+def _judge_identification(group: Group, by: str) -> tuple[Finding, str]:
+    """Top-1 first; top-5 is named where it alone is above chance."""
+    rates = {top: group.identification(by, top) for top in (1, 5)}
+    for top, rate in rates.items():
+        chance = group.chance(by, top)
+        if chance is not None and rate.low is not None and rate.low > chance:
+            return Finding.LEAK, (
+                f"By {by} distance the private image is {_place(top)} in {_rate(rate)}, above "
+                f"chance ({_percent(chance)})."
+            )
+    chance = group.chance(by, 1)
+    if rates[1].value is None:
+        return (
+            Finding.UNDECIDED,
+            f"Identification by {by} distance is not known: {rates[1].reason}.",
+        )
+    if rates[1].low is None or chance is None:
+        return (
+            Finding.UNDECIDED,
+            f"By {by} distance the private image is {_place(1)} in {_percent(rates[1].value)} of "
+            f"the cases, which may be chance: {rates[1].reason or 'chance is not known'}.",
+        )
+    return Finding.NO_LEAK, (
+        f"By {by} distance the private image is {_place(1)} in {_rate(rates[1])}, not to be told "
+        f"from chance ({_percent(chance)})."
+    )
+
+
+def _place(top: int) -> str:
+    return "the nearest" if top == 1 else f"one of the {top} nearest"
+
+
+def _rate(rate: Estimate) -> str:
+    value = rate.format(0, percent=True)
+    return f"{value} of the cases ({rate.format_interval(0, percent=True)})"
+
+
+def _percent(share: float) -> str:
+    whole = share >= 0.1 or abs(100 * share - round(100 * share)) < 1e-9
+    return format_number(share, 0 if whole else 1, percent=True)

@@ -1,0 +1,86 @@
+"""Verdicts follow from the intervals, and say no more than they do."""
+
+import pytest
+
+from ggl_lightning.audit.report.groups import Group, read_groups
+from ggl_lightning.audit.report.verdict import Finding, judge
+
+
+def leakage(value, low=None, high=None):
+    return {"psnr": {"value": value, "low": low, "high": high, "null": "null_other"}}
+
+
+def rates(low, high, top5=None):
+    top = {"rate": (low + high) / 2, "low": low, "high": high, "count": 10, "chance": 0.05}
+    five = {**top, "chance": 0.25}
+    if top5 is not None:
+        five |= {"low": top5[0], "high": top5[1]}
+    return {"top1": top, "top5": five, "decoys": 19}
+
+
+def group(**entry):
+    return Group({"defense": "d", "attack": "a", "cases": 10, **entry}, "psnr")
+
+
+NOT_RUN = {"pixel": {"missing": "no decoys"}, "feature": {"missing": "no decoys"}}
+
+
+@pytest.mark.parametrize(
+    ("interval", "pixel", "finding"),
+    [
+        ((0.3, 0.1, 0.5), None, Finding.LEAK),
+        ((0.3, -0.1, 0.5), None, Finding.NO_LEAK),
+        ((0.3, 0.0, 0.5), None, Finding.NO_LEAK),  # touches 0
+        ((-0.3, -0.5, -0.1), None, Finding.NO_LEAK),
+        ((0.3, None, None), None, Finding.UNDECIDED),
+        ((-0.3, -0.5, -0.1), rates(0.2, 0.9), Finding.LEAK),
+        ((0.0, -0.1, 0.1), rates(0.01, 0.9), Finding.NO_LEAK),
+        ((0.0, -0.1, 0.1), rates(0.01, 0.9, top5=(0.3, 0.9)), Finding.LEAK),
+        ((0.3, None, None), rates(0.2, 0.9), Finding.LEAK),
+        ((0.3, None, None), rates(0.01, 0.9), Finding.UNDECIDED),
+    ],
+)
+def test_findings(interval, pixel, finding):
+    identification = {**NOT_RUN, **({"pixel": pixel} if pixel else {})}
+    verdict = judge(group(leakage=leakage(*interval), identification=identification))
+    assert verdict.finding is finding
+
+
+def test_words_never_promise_safety():
+    verdict = judge(group(leakage=leakage(0.0, -0.1, 0.1), identification=NOT_RUN))
+    words = f"{verdict.finding.value} {' '.join(verdict.sentences)}"
+    assert verdict.finding.value == "No leak shown at this budget"
+    assert "strongest null (another image" in words
+    assert "no decoys" in words
+    for promise in ("safe", "private.", "secure", "protected", "prevents"):
+        assert promise not in words.lower()
+
+
+def test_without_any_numbers_reasons_are_given():
+    entry = {"psnr": {"missing": "the bound was not run"}}
+    verdict = judge(group(leakage=entry, identification=NOT_RUN))
+    assert verdict.finding is Finding.UNDECIDED
+    assert "the bound was not run" in verdict.sentences[0]
+
+
+def test_top_5_is_named_where_it_alone_is_above_chance():
+    identification = {**NOT_RUN, "pixel": rates(0.01, 0.4, top5=(0.3, 0.6))}
+    verdict = judge(group(leakage=leakage(0.0, -0.1, 0.1), identification=identification))
+    (sentence,) = (s for s in verdict.sentences if "pixel" in s)
+    assert "one of the 5 nearest" in sentence
+    assert "above chance (25%)" in sentence
+
+
+@pytest.mark.parametrize(
+    ("have", "headline"),
+    [(["ssim", "psnr"], "psnr"), (["mse", "ssim"], "ssim"), (["mse"], "mse"), ([], "psnr")],
+)
+def test_headline_is_the_first_metric_that_any_group_has(have, headline):
+    known = {metric: {"value": 0.1} for metric in have}
+    entries = [
+        {"defense": "a", "attack": "x", "leakage": {"psnr": {"missing": "why"}}},
+        {"defense": "b", "attack": "x", "leakage": known},
+    ]
+    groups = read_groups({"groups": entries}, ["b", "a"], ["x"])
+    assert [g.defense for g in groups] == ["b", "a"]
+    assert {g.headline for g in groups} == {headline}
