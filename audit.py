@@ -10,12 +10,11 @@ import ggl_lightning.audit.report.cli
 from ggl_lightning.cli import run_command
 
 
-def main(args: list[str]) -> None:
+def main(args: list[str]) -> int | None:
     """Runs an audit, or builds a report if the first argument is ``report``."""
     if args[:1] == ["report"]:
-        ggl_lightning.audit.report.cli.main(args[1:])
-    else:
-        ggl_lightning.audit.cli.main(args)
+        return ggl_lightning.audit.report.cli.main(args[1:])
+    return ggl_lightning.audit.cli.main(args)
 
 
 if __name__ == "__main__":

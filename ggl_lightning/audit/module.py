@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
 from ggl_lightning.attacks.callbacks import SearchHost, SearchSnapshots, kept_trials
@@ -16,9 +17,11 @@ from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.environment import environment
 from ggl_lightning.audit.fingerprint import CaseKeys, module_hash
 from ggl_lightning.audit.group_means import GroupMeans
+from ggl_lightning.audit.report import build_report
 from ggl_lightning.audit.row import DONE, FAILED, CaseResult, failed_row
 from ggl_lightning.audit.run_folder import RunFolder
 from ggl_lightning.audit.scoring import Scorer
+from ggl_lightning.audit.tensorboard import log_outcome
 from ggl_lightning.audit.trainings import Trainings
 from ggl_lightning.clients import (
     GradientUpdate,
@@ -227,14 +230,23 @@ class AuditModule(SearchHost):
             self.log_dict({f"{defense}/{attack}/{name}": value for name, value in found.items()})
         self.trainer.strategy.barrier("audit_cases")
         if self.trainer.is_global_zero:
-            rows = [
-                *self.run_folder.write_tables(self.keys),
-                *self.run_folder.training_rows(self.training_keys),
-            ]
-            written = {row["name"] for row in rows}
-            self.failures = [row for row in rows if row["status"] == FAILED] + [
-                row for row in self.failures if row["name"] not in written
-            ]
+            self._write_outcome()
+
+    def _write_outcome(self) -> None:
+        """Writes what is said of all cases together, those of other ranks and runs included."""
+        folder = self.run_folder
+        rows = folder.rows(self.keys)
+        written = [*rows, *folder.training_rows(self.training_keys)]
+        names = {row["name"] for row in written}
+        self.failures = [row for row in written if row["status"] == FAILED] + [
+            row for row in self.failures if row["name"] not in names
+        ]
+        folder.tidy()
+        if written:
+            folder.write_picture(rows)
+            build_report([folder.path], folder.path)
+        loggers = [each for each in self.loggers if isinstance(each, TensorBoardLogger)]
+        log_outcome(loggers, folder, rows)
 
     def _run(self, case: Case, key: str) -> CaseResult:
         """Runs a case and writes its result; a case that fails does not stop the others."""

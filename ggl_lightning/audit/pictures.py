@@ -14,6 +14,7 @@ from torchvision.utils import save_image
 from ggl_lightning.atomic_file import replacing
 from ggl_lightning.image_range import to_unit_range
 
+_MOST_ROWS = 24
 _TILE = 128  # shown size of one image, in pixels
 _MARGIN = 12
 _CAPTION = 34
@@ -33,13 +34,17 @@ def save_images(images: Tensor, path: Path) -> None:
 def comparison_sheet(cases: Sequence[tuple[dict[str, Any], Path]], path: Path) -> None:
     """Draws the private images beside their reconstructions, one row per private image and seed.
 
+    Beyond 24 rows the rest is left out.
+
     Args:
         cases: Per case its result and the folder with ``original.png`` and ``reconstruction.png``.
         path: The PNG to write.
     """
     rows: dict[tuple[int, int], list[tuple[dict[str, Any], Path]]] = {}
     for result, folder in cases:
-        rows.setdefault((result["seed"], result["image_index"]), []).append((result, folder))
+        place = (result["seed"], result["image_index"])
+        if place in rows or len(rows) < _MOST_ROWS:
+            rows.setdefault(place, []).append((result, folder))
     columns = 1 + max(len(row) for row in rows.values())
     cell_width, cell_height = _TILE + _MARGIN, _TILE + _CAPTION + _MARGIN
     sheet = Image.new(

@@ -10,14 +10,13 @@ RUN/
     result.json            written last: its presence means the case is complete
     failure.json           in its place if the case could not be completed
   utility/NAME/            one per federated training, likewise
-  results.csv  summary.json  summary.png
+  summary.png              pictures of the first cases
+  report.html ...          and its tables, see `report.build_report`
 ```
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import tempfile
@@ -30,11 +29,13 @@ from torch import Tensor
 
 from ggl_lightning.atomic_file import remove_unfinished, replacing
 from ggl_lightning.attacks.history import losses_csv
-from ggl_lightning.audit.case import check_name
+from ggl_lightning.audit.case import Role, check_name
 from ggl_lightning.audit.outcome import Outcome
 from ggl_lightning.audit.pictures import comparison_sheet, save_images
 from ggl_lightning.audit.row import DONE, FAILED, CaseResult
 from ggl_lightning.errors import UserError
+
+_SHEET = "summary.png"
 
 
 class RunFolder:
@@ -174,29 +175,24 @@ class RunFolder:
         """The rows of all federated trainings that were run, completed or not."""
         return [row for name in names if (row := _read_row(self._trainings / name)) is not None]
 
-    def write_tables(self, names: Iterable[str]) -> list[CaseResult]:
-        """Writes ``results.csv``, ``summary.json`` and ``summary.png`` over finished cases.
+    def write_picture(self, rows: Iterable[CaseResult]) -> None:
+        """Writes ``summary.png``: private images beside what the attacks made of them.
 
         Args:
-            names: The cases, in the order they are listed; unfinished ones are left out.
-
-        Returns:
-            The results, in that order.
+            rows: The rows of all cases; those of controls are left to the report.
         """
-        remove_unfinished(self.path)
-        results = self.rows(names)
-        write_atomically(self.path / "summary.json", json.dumps(results, indent=2) + "\n")
-        write_atomically(self.path / "results.csv", _csv(results))
-        shown = [result for result in results if result["status"] == DONE]
+        shown = [row for row in rows if (row["status"], row["role"]) == (DONE, Role.attack)]
         if shown:
             comparison_sheet(
-                [(result, self._cases / result["name"]) for result in shown],
-                self.path / "summary.png",
+                [(row, self._cases / row["name"]) for row in shown], self.path / _SHEET
             )
-        return results
+
+    def tidy(self) -> None:
+        """Removes what a killed process has left half-written."""
+        remove_unfinished(self.path)
 
     def results(self) -> list[CaseResult]:
-        """The results that the tables were last written from, in their order."""
+        """The rows of ``summary.json``, in their order: those the report was last built from."""
         return json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
 
     @property
@@ -239,14 +235,3 @@ def _read_result(file: Path) -> CaseResult | None:
     except ValueError:  # damaged from outside, since results are written in one step: run it again
         return None
     return found if isinstance(found, dict) else None
-
-
-def _csv(results: list[CaseResult]) -> str:
-    columns: dict[str, None] = {}  # a dict keeps the order of first appearance
-    for result in results:
-        columns.update((key, None) for key, value in result.items() if not isinstance(value, dict))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(results)
-    return text.getvalue()

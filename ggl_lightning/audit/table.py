@@ -43,5 +43,5 @@ def format_table(folder: RunFolder) -> str:
         rows.append([form.format(**values) for _, form in _COLUMNS])
     widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
     lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-    files = ["summary.png", "results.csv", "summary.json", "config.yaml", "cases", "tensorboard"]
+    files = ["report.html", "summary.png", "results.csv", "statistics.json", "cases", "tensorboard"]
     return "\n".join([*lines, "", *(str(folder.path / file) for file in files)])

@@ -9,11 +9,14 @@ from ggl_lightning.audit.report.build import build_report
 from ggl_lightning.errors import UserError
 
 
-def main(args: list[str]) -> None:
+def main(args: list[str]) -> int:
     """Builds a report and prints where it is.
 
     Args:
         args: Arguments after ``report``.
+
+    Returns:
+        The exit code 0.
 
     Raises:
         UserError: If there are several runs and no ``--output``, ``--output`` is another run's
@@ -32,6 +35,7 @@ def main(args: list[str]) -> None:
     )
     arguments = parser.parse_args(args)
     print(build_report(arguments.run_dir, _output(arguments.run_dir, arguments.output)))
+    return 0
 
 
 def _output(run_dirs: list[Path], output: Path | None) -> Path:
