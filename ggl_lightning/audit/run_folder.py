@@ -192,8 +192,12 @@ class RunFolder:
         remove_unfinished(self.path)
 
     def results(self) -> list[CaseResult]:
-        """The rows of ``summary.json``, in their order: those the report was last built from."""
-        return json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
+        """The rows of ``summary.json``, in their order: those the report was last built from.
+
+        Empty if there is no report yet, since no case has left a result.
+        """
+        file = self.path / "summary.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
 
     @property
     def _cases(self) -> Path:

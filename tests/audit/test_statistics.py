@@ -7,14 +7,18 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from ggl_lightning.audit.measures import HIGHER_IS_BETTER, PSNR_CEILING
 from ggl_lightning.audit.statistics import compute_statistics
+from ggl_lightning.clients import find_classifier_layer
 from ggl_lightning.errors import UserError
+from ggl_lightning.metrics import build_reconstruction_metrics
 from tests.audit.result_rows import METRICS, case, controls, failed, small_audit, utility
+from tests.tiny import TinyClient
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -350,6 +354,13 @@ def test_one_name_for_two_settings_is_an_error(change, named):
     with pytest.raises(UserError, match="another name") as error:
         compute_statistics([*ROWS, case(psnr=1.0) | change])
     assert named in str(error.value)
+
+
+def test_every_metric_of_a_reconstruction_is_averaged():
+    client = TinyClient(num_classes=5).eval()
+    layer = find_classifier_layer(client, torch.zeros(1, 3, 8, 8)).layer
+    available = build_reconstruction_metrics(client, layer, image_size=8)
+    assert HIGHER_IS_BETTER.keys() == {*available.collection().keys(), *available.missing}
 
 
 def test_nothing_at_all():
