@@ -1,7 +1,7 @@
 """Accuracy and time of federated training under each defense, on synthetic faces.
 
-Default settings of `FederatedTraining`, the demo's client model (ResNet-18 of width 8 at 32x32,
-attribute Male), one seed after the other::
+Settings of `FederatedTraining` are its defaults unless an option says otherwise; the client model
+is the demo's (ResNet-18 of width 8 at 32x32, attribute Male). One seed after the other::
 
     python benchmarks/federated_training.py                        # faces written for it
     python benchmarks/federated_training.py --root data --defenses none noise_0.1 --seeds 0 1 2
@@ -31,7 +31,7 @@ from ggl_lightning.defenses import (
     Representation,
     Sign,
 )
-from ggl_lightning.federated import FederatedTraining
+from ggl_lightning.federated import FederatedTraining, ServerSGD
 from ggl_lightning.seeding import seeded
 
 DEFENSES = {
@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--clients-per-round", type=int, default=8)
     parser.add_argument("--images-per-update", type=int, default=8)
+    parser.add_argument("--sgd", type=float, help="learning rate of ServerSGD; default: ServerAdam")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -101,6 +102,7 @@ def main() -> None:
         rounds=args.rounds,
         clients_per_round=args.clients_per_round,
         images_per_client_update=args.images_per_update,
+        server=None if args.sgd is None else ServerSGD(args.sgd),
     )
     with tempfile.TemporaryDirectory() as folder:
         root = args.root
