@@ -55,7 +55,7 @@ class AdamSearch(Search):
         losses.sum().backward()  # restarts do not share latents, so neither do they gradients
         self._optimizer.step()
         self._scheduler.step()
-        self._losses = losses.detach().cpu()
+        self._losses = losses.detach()
 
     def recommend(self) -> Tensor:
         """The restart that was lowest before its last step."""
