@@ -14,7 +14,7 @@ from ggl_lightning.attacks.image_distances import ImageDistances
 from ggl_lightning.attacks.memory import footprint
 from ggl_lightning.priors.base import Prior
 
-_HELD_PER_LAYER = 2
+_HELD_PER_LAYER = 3
 """Peak bytes of a generator without gradients, per byte in and out of its largest layer: beside
 them there are what skips it and what functions without a module return."""
 

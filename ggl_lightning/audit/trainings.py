@@ -47,13 +47,10 @@ class Trainings:
         self._client_model = client_model
         self._defenses = grid.defenses
         self._train, self._test = (grid.images.dataset(split) for split in ("train", "test"))
-        labels = {split: grid.images.labels(split) for split in ("train", "test")}
         common = {
             "utility": describe(utility),
             "client": client_hash,
-            # Hashing every image would take longer than some trainings.
-            "images": [type(grid.images).__qualname__, grid.images.image_size],
-            "labels": hash_tensors(labels),
+            "images": hash_tensors(utility.load(self._train, self._test).tensors()),
             "seed": _SEED,
         }
         self.keys = {

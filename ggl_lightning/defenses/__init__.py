@@ -1,6 +1,12 @@
 """Defenses: what a client does to its update before sending it. One file each."""
 
-from ggl_lightning.defenses.base import Adaptation, ClientSide, Defense, Unchanged
+from ggl_lightning.defenses.base import (
+    Adaptation,
+    ClientSide,
+    Defense,
+    TensorwiseAdaptation,
+    Unchanged,
+)
 from ggl_lightning.defenses.clipping import Clipping
 from ggl_lightning.defenses.compose import Compose
 from ggl_lightning.defenses.compression import Compression
@@ -26,5 +32,6 @@ __all__ = [
     "Quantization",
     "Representation",
     "Sign",
+    "TensorwiseAdaptation",
     "Unchanged",
 ]

@@ -53,7 +53,27 @@ class Adaptation(ABC):
         """
 
 
-class Unchanged(Adaptation):
+class TensorwiseAdaptation(Adaptation):
+    """An adaptation that degrades each tensor of an update without looking at the others.
+
+    An attack need not hold a candidate's whole update to apply it.
+    """
+
+    @abstractmethod
+    def adapt_tensor(self, tensor: Tensor, index: int) -> Tensor:
+        """Degrades one tensor of a candidate's update; see `Adaptation.__call__`.
+
+        Args:
+            tensor: The tensor. Never modified.
+            index: Its place in the update.
+        """
+
+    def __call__(self, update: Update) -> Update:
+        """Returns the degraded tensors; see `adapt_tensor`."""
+        return [self.adapt_tensor(tensor, index) for index, tensor in enumerate(update)]
+
+
+class Unchanged(TensorwiseAdaptation):
     """Leaves candidates as they are: there is an estimate to report, but nothing to undo.
 
     Args:
@@ -63,9 +83,9 @@ class Unchanged(Adaptation):
     def __init__(self, estimate: dict[str, float]) -> None:
         self.estimate = estimate
 
-    def __call__(self, update: Update) -> Update:
-        """Returns a list of the same tensors."""
-        return list(update)
+    def adapt_tensor(self, tensor: Tensor, index: int) -> Tensor:
+        """Returns the same tensor."""
+        return tensor
 
 
 class Defense(ABC):

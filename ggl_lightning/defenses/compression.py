@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ggl_lightning.clients import ClassifierLayer, Update
-from ggl_lightning.defenses.base import Adaptation, ClientSide, Defense
+from ggl_lightning.defenses.base import ClientSide, Defense, TensorwiseAdaptation
 from ggl_lightning.defenses.percentile import at_or_above_rank, check_percentage, percentile_rank
 
 
@@ -46,7 +46,7 @@ class Compression(Defense):
         return PruneLike(received)
 
 
-class PruneLike(Adaptation):
+class PruneLike(TensorwiseAdaptation):
     """Prunes each tensor of a candidate's update at the share of zeros that the received one had.
 
     A tensor of ``n`` entries, ``k`` of them zeros, is pruned at its percentile ``100 k / n``. That
@@ -64,8 +64,6 @@ class PruneLike(Adaptation):
         self._ranks = [min(k, max(n - 1, 0)) for k, n in zip(zeros, entries, strict=True)]
         self.estimate = {"percentage": 100 * sum(zeros) / sum(entries)}
 
-    def __call__(self, update: Update) -> Update:
-        """Returns the update without its smallest entries, whose gradient is zero."""
-        return [
-            _keep_from_rank(tensor, rank) for tensor, rank in zip(update, self._ranks, strict=True)
-        ]
+    def adapt_tensor(self, tensor: Tensor, index: int) -> Tensor:
+        """Returns the tensor without its smallest entries, whose gradient is zero."""
+        return _keep_from_rank(tensor, self._ranks[index])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from ggl_lightning.clients import ClassifierLayer, Update
-from ggl_lightning.defenses.base import Adaptation, ClientSide, Defense
+from ggl_lightning.defenses.base import ClientSide, Defense, TensorwiseAdaptation
 from ggl_lightning.defenses.clipping import clip_factor, factor_down_to, tensor_norm
 from ggl_lightning.errors import check_positive
 
@@ -34,7 +36,7 @@ class LayerwiseClipping(Defense):
         return ClipToNorms([tensor_norm(tensor).item() for tensor in received])
 
 
-class ClipToNorms(Adaptation):
+class ClipToNorms(TensorwiseAdaptation):
     """Scales each tensor of a candidate's update down to the norm that the received one had.
 
     Args:
@@ -45,9 +47,6 @@ class ClipToNorms(Adaptation):
         self.norms = norms
         self.estimate = {"bound": max(norms)}
 
-    def __call__(self, update: Update) -> Update:
-        """Returns the update with each tensor scaled down if its norm is above the received's."""
-        return [
-            tensor * factor_down_to(tensor_norm(tensor), norm)
-            for tensor, norm in zip(update, self.norms, strict=True)
-        ]
+    def adapt_tensor(self, tensor: Tensor, index: int) -> Tensor:
+        """Returns the tensor, scaled down if its norm is above the received one's."""
+        return tensor * factor_down_to(tensor_norm(tensor), self.norms[index])

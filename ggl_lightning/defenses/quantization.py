@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 
 from ggl_lightning.clients import ClassifierLayer, Update
-from ggl_lightning.defenses.base import Adaptation, ClientSide, Defense, Unchanged
+from ggl_lightning.defenses.base import (
+    Adaptation,
+    ClientSide,
+    Defense,
+    TensorwiseAdaptation,
+    Unchanged,
+)
 from ggl_lightning.defenses.sign import straight_through
 from ggl_lightning.errors import UserError
 
@@ -56,7 +62,7 @@ class Quantization(Defense):
         return Unchanged({"bits": float(bits)}) if self.stochastic else RoundToLevels(bits)
 
 
-class RoundToLevels(Adaptation):
+class RoundToLevels(TensorwiseAdaptation):
     """Rounds a candidate's update to the nearest levels; gradients pass straight through.
 
     Args:
@@ -67,9 +73,9 @@ class RoundToLevels(Adaptation):
         self._bits = bits
         self.estimate = {"bits": float(bits)}
 
-    def __call__(self, update: Update) -> Update:
-        """Returns the rounded update, at the candidate's own scales."""
-        return [straight_through(quantize(tensor, self._bits), tensor) for tensor in update]
+    def adapt_tensor(self, tensor: Tensor, index: int) -> Tensor:
+        """Returns the rounded tensor, at the candidate's own scale."""
+        return straight_through(quantize(tensor, self._bits), tensor)
 
 
 def quantize(tensor: Tensor, bits: int) -> Tensor:

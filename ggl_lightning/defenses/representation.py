@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ggl_lightning.clients import ClassifierLayer, Update
-from ggl_lightning.defenses.base import Adaptation, ClientSide, Defense
+from ggl_lightning.defenses.base import ClientSide, Defense, TensorwiseAdaptation
 from ggl_lightning.defenses.percentile import at_or_above_rank, check_percentage, percentile_rank
 from ggl_lightning.errors import UserError
 
@@ -49,7 +49,7 @@ class Representation(Defense):
         return KeepColumns((weight != 0).any(dim=0), classifier.weight_index)
 
 
-class KeepColumns(Adaptation):
+class KeepColumns(TensorwiseAdaptation):
     """Keeps the columns of the last layer's weight gradient that were not left out.
 
     Args:
@@ -63,9 +63,9 @@ class KeepColumns(Adaptation):
         self.weight_index = weight_index
         self.estimate = {"pruning_rate": 100 * (1 - int(keep.sum()) / len(keep))}
 
-    def __call__(self, update: Update) -> Update:
-        """Returns the update with the other columns set to zero; their gradient is zero."""
-        return _keep_columns(update, self.weight_index, self.keep)
+    def adapt_tensor(self, tensor: Tensor, index: int) -> Tensor:
+        """Returns the tensor, with the other columns set to zero if it is the weight."""
+        return tensor * self.keep if index == self.weight_index else tensor
 
 
 def feature_scores(model: nn.Module, layer: nn.Linear, images: Tensor) -> Tensor:

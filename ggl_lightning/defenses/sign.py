@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ggl_lightning.clients import ClassifierLayer, Update
-from ggl_lightning.defenses.base import Adaptation, ClientSide, Defense
+from ggl_lightning.defenses.base import ClientSide, Defense, TensorwiseAdaptation
 
 
 def straight_through(value: Tensor, source: Tensor) -> Tensor:
@@ -28,12 +28,12 @@ class Sign(Defense):
         return TakeSign()
 
 
-class TakeSign(Adaptation):
+class TakeSign(TensorwiseAdaptation):
     """Takes the sign of a candidate's update; gradients pass straight through."""
 
     def __init__(self) -> None:
         self.estimate = {}
 
-    def __call__(self, update: Update) -> Update:
+    def adapt_tensor(self, tensor: Tensor, index: int) -> Tensor:
         """Returns the signs."""
-        return [straight_through(tensor.sign(), tensor) for tensor in update]
+        return straight_through(tensor.sign(), tensor)

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 
 from ggl_lightning.attacks import GenerativeGradientLeakage, Received, evaluation
 from ggl_lightning.attacks.distances import UpdateDistances
@@ -132,6 +133,21 @@ def test_measuring_is_capped_by_free_memory(monkeypatch):
 def test_bad_settings(settings):
     with pytest.raises(UserError, match=next(iter(settings))):
         GenerativeGradientLeakage(NevergradSearch(), **settings)
+
+
+@pytest.mark.parametrize("micro_batch", ["auto", "measure", 16])
+def test_settings_from_yaml(micro_batch):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--attack", type=GenerativeGradientLeakage)
+    search = {"class_path": "ggl_lightning.attacks.searches.NevergradSearch"}
+    settings = {"search": search, "max_memory_mb": 300, "micro_batch": micro_batch}
+    attack = {
+        "class_path": "ggl_lightning.attacks.GenerativeGradientLeakage",
+        "init_args": settings,
+    }
+    built = parser.instantiate_classes(parser.parse_object({"attack": attack})).attack
+    assert built._evaluation.bound(CPU) == 300 * MB
+    assert built._evaluation._micro_batch == micro_batch
 
 
 def test_memory_of_this_machine():

@@ -41,6 +41,9 @@ _FULL_COPIES = {False: 2, True: 5}
 
 _Received = dict[str, Received]
 
+Measure = Callable[[Tensor, int], Tensor]
+"""Reduces some candidates' gradients of one tensor to a number each."""
+
 
 class CandidateGradients:
     """Gradients of the mean cross-entropy with respect to every parameter, for a population.
@@ -130,6 +133,40 @@ class CandidateGradients:
         self._visit(images, labels, visit)
         if self.general:
             found |= self._joined(list(self._general.parts(images, labels)))
+        return [found[name] for name in self._names]
+
+    def measure(self, images: Tensor, labels: Tensor, measure: Measure) -> list[Tensor]:
+        """Reduces the candidates' gradients to numbers, a few of one tensor at a time.
+
+        Args:
+            images: ``(C, N, 3, H, W)``.
+            labels: ``(N,)``.
+            measure: Called as ``measure(gradients, index)`` with some candidates' gradients
+                ``(c, *shape)`` of the parameter tensor ``index``; returns ``(c,)``.
+
+        Returns:
+            What it returned for all candidates, ``(C,)`` per parameter tensor.
+        """
+        indices = {name: index for index, name in enumerate(self._names)}
+        found: dict[str, Tensor] = {}
+
+        def visit(layer: str, a: Tensor, b: Tensor) -> None:
+            own = self._parameters(layer)
+            size = self._rules[layer].at_once(a, b)
+            parts: dict[str, list[Tensor]] = {name: [] for name in own}
+            for some_a, some_b in zip(a.split(size), b.split(size), strict=True):
+                gradients = self._rules[layer].gradients(some_a, some_b)
+                for name, parameter in own.items():
+                    parts[name].append(measure(gradients[parameter], indices[name]))
+            found.update({name: torch.cat(part) for name, part in parts.items()})
+
+        self._visit(images, labels, visit)
+        if self.general:
+            parts: dict[str, list[Tensor]] = {name: [] for name in self.general}
+            for gradients in self._general.parts(images, labels):
+                for name, part in parts.items():
+                    part.append(measure(gradients[name], indices[name]))
+            found |= {name: torch.cat(part) for name, part in parts.items()}
         return [found[name] for name in self._names]
 
     def check(self, shape: torch.Size, differentiable: bool) -> None:

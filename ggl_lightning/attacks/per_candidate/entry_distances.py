@@ -11,14 +11,17 @@ from ggl_lightning.attacks.per_candidate.comparison import Received, compare
 from ggl_lightning.attacks.per_candidate.errors import CannotBatchError
 from ggl_lightning.attacks.per_candidate.local_sgd import LocalSGDGradients
 from ggl_lightning.clients import GradientUpdate, LocalSGDUpdate, Update, UpdateRule
-from ggl_lightning.defenses import Adaptation
+from ggl_lightning.defenses import Adaptation, TensorwiseAdaptation
+from ggl_lightning.defenses.compose import AdaptInOrder
 
 
 class EntryDistances:
     """Evaluates a population from the candidates' updates in full; arguments: `UpdateDistances`.
 
-    Any adaptation and any distance will do. The updates come from one pass over the candidates; an
-    adaptation is applied to one after the other of them, on their device.
+    Any adaptation and any distance will do. The gradients come from one pass over the candidates.
+    If each tensor is adapted by itself, only a few candidates' gradients of one tensor exist at a
+    time; otherwise those of all tensors do. Adaptations are applied to one candidate after the
+    other, on the device.
 
     Args:
         model: The client model, in eval mode.
@@ -52,6 +55,9 @@ class EntryDistances:
             raise CannotBatchError(f"the update rule is {type(rule).__name__}")
         self._received = [Received(tensor) for tensor in received]
         self._adaptation = adaptation
+        steps = _tensorwise_steps(adaptation)
+        self._tensorwise = steps is not None
+        self._steps = steps or []
         self._distance = distance
 
     @property
@@ -65,31 +71,50 @@ class EntryDistances:
 
     def bytes_per_candidate(self, differentiable: bool) -> int:
         """What a candidate is estimated to take."""
-        return self._gradients.bytes_per_candidate(True, differentiable)
+        in_full = not self._tensorwise or differentiable
+        return self._gradients.bytes_per_candidate(in_full, differentiable)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Distances ``(C, L)`` of candidates ``(C, N, 3, H, W)``."""
+        if self._tensorwise:
+            return torch.stack(self._gradients.measure(images, labels, self._adapted), dim=1)
+        assert self._adaptation is not None
         updates = self._gradients.gradients(images, labels)
-        if self._adaptation is None:
-            return self._distances(updates)
         rows = []
         for candidate in range(len(images)):
             adapted = self._adaptation([gradients[candidate] for gradients in updates])
-            rows.append(self._distances([tensor.unsqueeze(0) for tensor in adapted]))
+            pairs = [self._measure(tensor.unsqueeze(0), i) for i, tensor in enumerate(adapted)]
+            rows.append(torch.stack(pairs, dim=1))
         return torch.cat(rows)
 
-    def _distances(self, updates: Update) -> Tensor:
-        pairs = zip(updates, self._received, strict=True)
-        return torch.stack([self._measure(ours, theirs) for ours, theirs in pairs], dim=1)
+    def _adapted(self, gradients: Tensor, index: int) -> Tensor:
+        """Distances ``(c,)`` of some candidates' gradients of one tensor, once adapted."""
+        for step in self._steps:
+            gradients = torch.stack([step.adapt_tensor(each, index) for each in gradients])
+        return self._measure(gradients, index)
 
-    def _measure(self, ours: Tensor, theirs: Received) -> Tensor:
-        """Distances ``(C,)`` of tensors ``(C, *shape)``; a `Distance` itself takes one of them."""
+    def _measure(self, ours: Tensor, index: int) -> Tensor:
+        """Distances ``(c,)`` of tensors ``(c, *shape)``; a `Distance` itself takes one of them."""
+        rows, theirs = ours.reshape(len(ours), -1), self._received[index]
         match self._distance:
             case Distance.cosine:
-                rows = ours.reshape(len(ours), -1)
                 return compare(rows, theirs).cosine().to(ours.dtype)
             case Distance.l1:
-                entries = (ours - theirs.tensor).abs()
+                return (rows - theirs.tensor.flatten()).abs().sum(dim=1)
             case Distance.l2:
-                entries = (ours - theirs.tensor).square()
-        return entries.reshape(len(entries), -1).sum(dim=1)
+                return (rows - theirs.tensor.flatten()).square().sum(dim=1)
+
+
+def _tensorwise_steps(adaptation: Adaptation | None) -> list[TensorwiseAdaptation] | None:
+    """What an adaptation does to each tensor by itself, in order; None if it needs them all."""
+    if adaptation is None:
+        return []
+    if type(adaptation) is AdaptInOrder:
+        steps = [_tensorwise_steps(member) for member in adaptation.adaptations]
+        return None if None in steps else [each for some in steps for each in some or []]
+    # A subclass may do something else with an update than with its tensors.
+    if isinstance(adaptation, TensorwiseAdaptation) and (
+        type(adaptation).__call__ is TensorwiseAdaptation.__call__
+    ):
+        return [adaptation]
+    return None

@@ -10,7 +10,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from ggl_lightning.attacks.memory import footprint, is_out_of_memory
-from ggl_lightning.attacks.per_candidate.candidate_gradients import random_candidates
+from ggl_lightning.attacks.per_candidate.candidate_gradients import Measure, random_candidates
 from ggl_lightning.attacks.per_candidate.errors import CannotBatchError
 from ggl_lightning.attacks.per_candidate.general_path import Gradients
 from ggl_lightning.clients import LocalSGDUpdate, Update
@@ -112,3 +112,8 @@ class LocalSGDGradients:
 
         found = vmap(update)(images)
         return [found[name] for name in self._weights]
+
+    def measure(self, images: Tensor, labels: Tensor, measure: Measure) -> list[Tensor]:
+        """As `CandidateGradients.measure`."""
+        updates = self.gradients(images, labels)
+        return [measure(tensor, index) for index, tensor in enumerate(updates)]

@@ -68,7 +68,7 @@ class AdamSearch(Search):
         self._optimizer.param_groups[0]["lr"] = self.lr * ramp(self._step, self._steps)
         self._optimizer.step()
         self._step += 1
-        self._losses = losses.detach().cpu()
+        self._losses = losses.detach()
 
     def recommend(self) -> Tensor:
         """The restart that was lowest before its last step."""

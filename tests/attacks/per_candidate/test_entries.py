@@ -9,7 +9,12 @@ from torch import nn
 from ggl_lightning.attacks.distances import Distance, UpdateDistances
 from ggl_lightning.attacks.evaluation import Evaluation
 from ggl_lightning.attacks.one_by_one import OneByOneDistances
-from ggl_lightning.attacks.per_candidate import candidate_gradients, local_sgd
+from ggl_lightning.attacks.per_candidate import (
+    candidate_gradients,
+    convolution,
+    layer_rule,
+    local_sgd,
+)
 from ggl_lightning.clients import GradientUpdate, LocalSGDUpdate
 from ggl_lightning.defenses.clipping import ClipToNorm, update_norm
 from ggl_lightning.defenses.compose import AdaptInOrder
@@ -128,10 +133,12 @@ def test_it_is_said_once_that_entries_are_needed(caplog):
 
 
 def test_full_updates_stay_within_the_memory_bound(monkeypatch):
+    """Of an adaptation that needs all tensors at once."""
     model = TinyClient().eval()
     candidates, labels, received = problem(model, count=8)
     parameters = sum(tensor.nbytes for tensor in received)
-    distances = UpdateDistances(model, received, GradientUpdate(), TakeSign())
+    adaptation = Halved(1.0)
+    distances = UpdateDistances(model, received, GradientUpdate(), adaptation)
     each = distances.bytes_per_candidate(candidates.shape[1:], False)
     assert each >= 2 * parameters
     held = []
@@ -145,10 +152,27 @@ def test_full_updates_stay_within_the_memory_bound(monkeypatch):
     monkeypatch.setattr(candidate_gradients.CandidateGradients, "gradients", counted)
     bound = 3.2 * each
     evaluation = Evaluation(max_memory_mb=bound / 2**20)
-    bounded = UpdateDistances(model, received, GradientUpdate(), TakeSign(), evaluation=evaluation)
+    bounded = UpdateDistances(model, received, GradientUpdate(), adaptation, evaluation=evaluation)
     torch.testing.assert_close(bounded(candidates, labels), distances(candidates, labels))
     assert held[:3] == [3 * parameters, 3 * parameters, 2 * parameters]
     assert max(held[:3]) < bound
+
+
+def test_tensors_that_are_adapted_by_themselves_are_never_all_held(monkeypatch):
+    model = TinyClient().eval()
+    candidates, labels, received = problem(model, count=8)
+    monkeypatch.setattr(layer_rule, "_ENTRIES_AT_ONCE", 600)
+    monkeypatch.setattr(convolution, "_WORK_AT_ONCE", 1)
+    largest = 0
+
+    class Watched(TakeSign):
+        def adapt_tensor(self, tensor, index):
+            nonlocal largest
+            largest = max(largest, tensor._base.numel() if tensor._is_view() else tensor.numel())
+            return super().adapt_tensor(tensor, index)
+
+    UpdateDistances(model, received, GradientUpdate(), Watched())(candidates, labels)
+    assert 0 < largest <= 600
 
 
 def test_an_unknown_update_rule_goes_one_by_one():
