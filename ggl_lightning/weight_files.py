@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ggl_lightning.atomic_file import replacing
@@ -91,7 +91,8 @@ def write_safetensors(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as unfinished:
-            save_file(copies, unfinished, metadata)
+            # `save_file` would write into a file of its own first, and leave it there when killed.
+            unfinished.write_bytes(save(copies, metadata))
     except (OSError, SafetensorError) as error:
         raise UserError(f"Cannot write {str(path)!r}: {error}.") from error
 

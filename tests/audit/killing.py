@@ -30,11 +30,14 @@ _parent: Connection | None = None
 
 
 class Beacon(SearchCallback):
-    """Tells the parent process when the first search begins."""
+    """Tells the parent process when a search begins its first round, or one after others."""
 
-    def on_search_start(self, trainer, pl_module, loop):
+    def __init__(self, after_rounds: int = 0) -> None:
+        self.after_rounds = after_rounds
+
+    def on_round_start(self, trainer, pl_module, loop):
         global _parent
-        if _parent is not None:
+        if _parent is not None and loop.round >= self.after_rounds:
             _parent.send("searching")
             _parent = None
 
@@ -71,7 +74,7 @@ class Killer:
         """Runs the command undisturbed.
 
         Returns:
-            The exit code, and the seconds before and after the beginning of the first search.
+            The exit code, and the seconds before and after what the `Beacon` tells.
         """
         process, connection = self._start()
         started = time.monotonic()
@@ -86,8 +89,8 @@ class Killer:
         Args:
             how: The signal.
             after: Seconds until it is sent.
-            searching: Whether they count from the beginning of the first search in this process
-                instead of from the process's own.
+            searching: Whether they count from what the `Beacon` tells instead of from the
+                beginning of the process.
 
         Returns:
             The exit code, negative for a signal that nobody caught; None if the command came to its
@@ -124,6 +127,6 @@ class Killer:
 
 
 def _until_search(connection: Connection) -> None:
-    assert connection.poll(_PATIENCE), "the command did not come to its first search"
+    assert connection.poll(_PATIENCE), "the command does not come to its search"
     with contextlib.suppress(EOFError):  # it ended without any
         connection.recv()

@@ -50,12 +50,7 @@ class SearchSnapshots(SearchCallback):
             SIGTERMException: If the process was asked to terminate.
         """
         # Between rounds, whatever the other callbacks do at the end of a round has been done.
-        trials = (*loop.earlier, loop) if loop.round else loop.earlier
-        file = _file(pl_module)
-        self._unsaved = None
-        if file is not None and trials:
-            snapshots = tuple(trial.snapshot() for trial in trials)
-            self._unsaved = _Unsaved(file, pl_module.case_key, snapshots)
+        self._unsaved = _state(pl_module, loop)
         terminating = trainer.received_sigterm
         if terminating or time.monotonic() - self._saved_at >= self.every_seconds:
             self._save()
@@ -88,13 +83,13 @@ class SearchSnapshots(SearchCallback):
             _log.warning("Cannot remove %s, which is not needed any more: %s.", file, error)
 
     def _save(self) -> None:
-        unsaved, self._unsaved = self._unsaved, None
-        if unsaved is None:
+        if self._unsaved is None:
             return
         try:
-            write_trials(*unsaved)
+            write_trials(*self._unsaved)
         except UserError as error:
             _log.warning("The search goes on without a snapshot: %s", error)
+        self._unsaved = None
         self._saved_at = time.monotonic()
 
 
@@ -104,6 +99,14 @@ class _Unsaved(NamedTuple):
     file: Path
     key: str
     trials: tuple[TrialSnapshot, ...]
+
+
+def _state(pl_module: SearchHost, loop: SearchLoop) -> _Unsaved | None:
+    file = _file(pl_module)
+    trials = (*loop.earlier, loop) if loop.round else loop.earlier
+    if file is None or not trials:
+        return None
+    return _Unsaved(file, pl_module.case_key, tuple(trial.snapshot() for trial in trials))
 
 
 def kept_trials(pl_module: SearchHost) -> tuple[TrialSnapshot, ...]:
