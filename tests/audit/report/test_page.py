@@ -191,7 +191,8 @@ QUOTED = '"><img src=x onerror=alert(1)>$\\frac{'
 
 
 def test_hostile_text_anywhere_stays_text(tmp_path):
-    plan = Plan(images=2, defenses=(HOSTILE, QUOTED), attacks=(f"a{HOSTILE}", "_b"), rounds=3)
+    attacks = (f"a{HOSTILE}", "_$\\frac{$")
+    plan = Plan(images=2, defenses=(HOSTILE, QUOTED), attacks=attacks, rounds=3)
     run = tmp_path / '"><img src=x onerror=alert(2)>'
     for i, made in enumerate(rows(plan)):
         hostile = {**made, "name": f"{made['name']}{HOSTILE}", "stop_reason": HOSTILE}
