@@ -148,8 +148,8 @@ class MatrixRule(LayerRule):
     def _compare_weight(
         self, a: Tensor, b: Tensor, received: Received, low_rank: LowRank | None
     ) -> Comparison:
-        if a.device.type == "cuda":
-            # In float64 nothing cancels, and to look for what does would wait for the device.
+        if runs_ahead(a.device):
+            # In float64 nothing cancels; to look for what does would wait for the device.
             return self._compare_products(a.double(), b.double(), received, low_rank)
         found = self._compare_products(a, b, received, low_rank)
         cancels = found.residual < _ALMOST_ALIGNED * found.norm_square
@@ -187,6 +187,11 @@ class MatrixRule(LayerRule):
         for some_a, some_b in zip(a.split(size), b.split(size), strict=True):
             comparison.add(self.weight_gradients(some_a, some_b))
         return comparison.result()
+
+
+def runs_ahead(device: torch.device) -> bool:
+    """Whether a device computes while Python goes on, until Python looks at a result."""
+    return device.type == "cuda"
 
 
 def gram_is_cheaper(work: Work, rank: int | None) -> bool:
