@@ -164,6 +164,7 @@ class AuditModule(SearchHost):
             "attribute_classifiers": module_hash(self.attribute_classifiers),
         }
         client_hash, prior_hash = module_hash(self.client_model), module_hash(self.prior)
+        self._setting = {"client": client_hash[:32], "prior": prior_hash[:32]}
         make_key = CaseKeys(self.update_rule, client_hash, prior_hash, grid.companions, scoring)
         cases = (grid.cases[position] for position in range(len(grid.cases)))
         self.keys = {case.spec.name: make_key(case) for case in cases}
@@ -195,6 +196,7 @@ class AuditModule(SearchHost):
             self.update_rule,
             scorer,
             grid.companions,
+            self._setting,
         )
 
     def on_test_start(self) -> None:
@@ -259,7 +261,7 @@ class AuditModule(SearchHost):
         except UserError:  # the configuration's mistake: other cases would not fare better
             raise
         except Exception as error:  # noqa: BLE001 - whatever an optimiser or a disk may raise
-            row = failed_row(case, key, _reason(error))
+            row = failed_row(case, key, self._setting, _reason(error))
             self._fail(row, error, self.run_folder.write_failure)
             return row
         return outcome.result
