@@ -169,10 +169,10 @@ class AuditModule(SearchHost):
         cases = (grid.cases[position] for position in range(len(grid.cases)))
         self.keys = {case.spec.name: make_key(case) for case in cases}
         self.training_keys: dict[str, str] = {}
-        self._trainings: Trainings | None = None
+        self.trainings: Trainings | None = None
         if self.utility is not None:
-            self._trainings = Trainings(self.utility, self.client_model, client_hash, grid)
-            self.training_keys = self._trainings.keys
+            self.trainings = Trainings(self.utility, self.client_model, client_hash, grid)
+            self.training_keys = self.trainings.keys
 
     def runner(self, grid: AuditDataModule) -> CaseRunner:
         """What runs cases, after `prepare` and on the module's device.
@@ -268,16 +268,16 @@ class AuditModule(SearchHost):
 
     def _train(self, spec: UtilitySpec) -> None:
         """Trains under one defense, unless that is done; likewise."""
-        assert self._trainings is not None
+        assert self.trainings is not None
         if self.run_folder.load_training(spec.name) is not None:
             return
         try:
-            row = self._trainings.run(spec, self.device)
+            row = self.trainings.run(spec, self.device)
             self.run_folder.write_training(row)
         except UserError:
             raise
         except Exception as error:  # noqa: BLE001 - likewise
-            row = self._trainings.failed_row(spec, _reason(error))
+            row = self.trainings.failed_row(spec, _reason(error))
             self._fail(row, error, self.run_folder.write_training)
 
     def _fail(self, row: CaseResult, error: Exception, write: Callable[[CaseResult], None]) -> None:
