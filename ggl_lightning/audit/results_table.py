@@ -12,9 +12,9 @@ def markdown_table(rows: Iterable[Mapping[str, Any]]) -> str:
     """One line per defense, one column per attack: mean PSNR (dB) / mean SSIM over the cases.
 
     Beside a defense stands its epsilon, if it guarantees one; beside an attack the candidate
-    evaluations of a case, so that equal costs can be seen to be equal. A column ``random`` says what
-    random samples of the prior score. Cases that failed are left out and counted; a group without
-    a value has a dash.
+    evaluations of a case, so that equal costs can be seen to be equal. A column ``random`` says
+    what random samples of the prior score. Cases that failed are left out and counted; a group
+    without a value has a dash.
 
     Args:
         rows: Results of cases, as in ``summary.json``. Those with a ``role`` other than ``attack``
