@@ -1,4 +1,4 @@
-from ggl_lightning.audit.results_table import markdown_table
+from ggl_lightning.audit.report.markdown import markdown_table
 
 
 def row(defense, attack, psnr, ssim, **more):

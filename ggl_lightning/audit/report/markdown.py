@@ -73,5 +73,6 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def _line(cells: list[str]) -> str:
-    # A name from a configuration has no '|': `check_name` allows none.
-    return f"| {' | '.join(cells)} |"
+    """A line of cells; a name in a result from elsewhere may hold what ends a cell or a line."""
+    safe = [" ".join(cell.replace("|", "\\|").split()) for cell in cells]
+    return f"| {' | '.join(safe)} |"
