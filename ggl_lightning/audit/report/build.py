@@ -11,8 +11,8 @@ from ggl_lightning.audit.report.collect import collect
 from ggl_lightning.audit.report.files import write_bytes
 from ggl_lightning.audit.report.groups import read_groups
 from ggl_lightning.audit.report.latex import latex_table
-from ggl_lightning.audit.report.page import render_page
 from ggl_lightning.audit.report.markdown import markdown_table
+from ggl_lightning.audit.report.page import render_page
 from ggl_lightning.audit.report.tables import csv_bytes, parquet_bytes, results_table
 from ggl_lightning.audit.statistics import compute_statistics
 from ggl_lightning.errors import UserError
