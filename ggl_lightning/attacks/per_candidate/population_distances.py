@@ -9,6 +9,7 @@ from ggl_lightning.attacks.distance import Distance
 from ggl_lightning.attacks.per_candidate.comparison import Comparison, Received, compare
 from ggl_lightning.attacks.per_candidate.population_pass import CannotBatchError, PopulationPass
 from ggl_lightning.attacks.per_candidate.scaling import Scaling, can_scale
+from ggl_lightning.attacks.per_candidate.side_by_side import Evaluate, SideBySide
 from ggl_lightning.clients import GradientUpdate, Update, UpdateRule
 from ggl_lightning.defenses import Adaptation
 
@@ -56,6 +57,9 @@ class PopulationDistances:
         self._received = received
         self._scaling = Scaling(adaptation)
         self._pass = PopulationPass(model, received, self._scaling.kept)
+        self._side_by_side = SideBySide(
+            self._evaluating(self._pass), lambda: self._evaluating(self._pass.twin())
+        )
         self._distance = distance
         self._max_bytes = max_memory_mb * 2**20
         self._checked_candidates = 0
@@ -65,7 +69,10 @@ class PopulationDistances:
         if self._checked_candidates < min(len(images), 2):
             self._check(images.detach()[:2], labels)
         parts = images.split(self._candidates_at_once())
-        return torch.cat([self._distances(self._pass(part, labels)) for part in parts])
+        return torch.cat([self._side_by_side(part, labels) for part in parts])
+
+    def _evaluating(self, population_pass: PopulationPass) -> Evaluate:
+        return lambda images, labels: self._distances(population_pass(images, labels))
 
     def _candidates_at_once(self) -> int:
         caught = self._pass.caught_bytes_per_candidate

@@ -66,6 +66,14 @@ class PopulationPass:
                 )
             self._kept[layer] = self._kept.get(layer, 1) * columns.keep
 
+    def twin(self) -> PopulationPass:
+        """Another pass with the same tensors, which may run at the same time in another thread."""
+        tensors = [*self._model.parameters(), *self._model.buffers()]
+        memo: dict[int, object] = {id(tensor): tensor for tensor in tensors}
+        twin = copy.copy(self)
+        twin._model = copy.deepcopy(self._model, memo)
+        return twin
+
     def __call__(self, images: Tensor, labels: Tensor) -> list[Comparison]:
         """Evaluates a population.
 
