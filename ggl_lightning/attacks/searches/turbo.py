@@ -30,10 +30,10 @@ class TuRBOSearch(Search):
     and draws a batch by Thompson sampling from within the region. A region that has shrunk below
     its minimum is started afresh.
 
-    Two things make it several times quicker than the published code: a fit goes on from the last
-    round's until the data have grown by half, and a batch is chosen among 2000 candidates instead
-    of 5000, whose joint samples take most of the time. They are exact here; the published code's
-    are of reduced rank.
+    Two things make it quicker than the published code: a fit goes on from the last round's until
+    the data have grown by half, and a batch is chosen among 2000 candidates instead of 5000, whose
+    joint samples take most of the time. They are exact here; the published code's are of reduced
+    rank.
 
     The budget counts candidate evaluations, the Latin hypercube's included.
 
