@@ -14,7 +14,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from ggl_lightning.errors import UserError
 
-_LIGHTNINGS_OWN = {"best", "last", "hpc", "registry"}  # values of ckpt_path that are no paths
+_LIGHTNINGS_OWN = {"best", "last", "hpc"}  # values of ckpt_path that are no paths
 
 
 class TrainingCLI(LightningCLI):
@@ -41,10 +41,17 @@ class TrainingCLI(LightningCLI):
         something else than the user asked for.
 
         Raises:
-            UserError: If it is not a checkpoint of this training, or a setting differs.
+            UserError: If it is not a checkpoint of this training, a setting differs, or it would be
+                read with more than tensors and plain containers.
         """
         super().parse_arguments(parser, args)
         settings = self.config[self.config.subcommand]
+        if settings.get("weights_only") is False:
+            raise UserError(
+                "weights_only is false: reading the checkpoint would run code from the file, which "
+                "is never done. Leave weights_only out."
+            )
+        settings.weights_only = True  # not left to an environment variable, or to what a URL says
         ckpt_path = settings.get("ckpt_path")
         if ckpt_path is None or ckpt_path in _LIGHTNINGS_OWN:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,13 @@ from ggl_lightning.atomic_file import replacing
 from ggl_lightning.errors import UserError
 
 _SHOWN = 6  # names in an error message
+
+# A damaged file is a damaged program for torch's own restricted unpickler, which trips over it in
+# as many ways as there are.
+_DAMAGED = (
+    *(RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError),
+    *(AssertionError, OverflowError, MemoryError, struct.error, zipfile.BadZipFile),
+)
 
 
 def read_checkpoint(path: str | Path) -> Any:
@@ -37,13 +45,13 @@ def read_checkpoint(path: str | Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = "is damaged or not a PyTorch checkpoint"
-        if zipfile.is_zipfile(path):
+        if path.read_bytes()[:2] == b"PK":  # torch's own format is a zip archive
             reason = (
                 "holds objects other than tensors and plain containers; reading them would run "
                 "code from the file, which is never done. Save its state dict alone"
             )
         raise UserError(f"The checkpoint {str(path)!r} {reason}.") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except _DAMAGED as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"Cannot read the checkpoint {str(path)!r}: {first_line}.") from error
 

@@ -111,7 +111,9 @@ class CaseRunner:
         received = self._received(attack, case.defense, originals, labels, seed)
         if case.spec.role is not Role.attack:
             received = self._controlled(case, case.defense, received)
-        return attack.run(received, self._client_model, self._classifier, self._prior, seed, notify)
+        return attack.run(
+            received, self._client_model, self._classifier, self._prior, seed, notify, resume
+        )
 
     def _controlled(self, case: Case, defense: Defense, received: Received) -> Received:
         """A null's update in the place of the received one, with the labels the attack assumes.

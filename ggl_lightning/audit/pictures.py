@@ -70,7 +70,7 @@ def comparison_sheet(cases: Sequence[tuple[dict[str, Any], Path]], path: Path) -
 
 def _tile(picture: Path) -> Image.Image:
     """The picture enlarged without smoothing: what is seen are the pixels that were compared."""
-    with Image.open(picture) as image:
+    with Image.open(picture, formats=["PNG"]) as image:
         smooth = max(image.size) > _TILE
         method = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
         return image.convert("RGB").resize((_TILE, _TILE), method)

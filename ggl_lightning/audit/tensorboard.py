@@ -74,7 +74,7 @@ def _picture(folder: RunFolder, cases: Sequence[CaseResult]) -> Tensor:
 
 
 def _read(file: Path) -> Tensor:
-    with Image.open(file) as image:
+    with Image.open(file, formats=["PNG"]) as image:
         return to_tensor(image.convert("RGB"))
 
 

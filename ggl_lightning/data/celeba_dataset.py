@@ -19,6 +19,7 @@ from ggl_lightning.data.celeba_layout import (
     CelebARoot,
 )
 from ggl_lightning.data.image_errors import reading_image
+from ggl_lightning.data.image_files import open_image
 from ggl_lightning.errors import UserError, check_choice
 
 
@@ -79,5 +80,13 @@ class CelebAFaces(CelebA):
         return CSV(list(ATTRIBUTES), self._checked.names, values)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        with reading_image(Path(self.root, IMAGE_FOLDER, self.filename[index])):
-            return super().__getitem__(index)
+        # Not torchvision's own, which opens files of any format.
+        path = Path(self.root, IMAGE_FOLDER, self.filename[index])
+        with reading_image(path):
+            image: Any = open_image(path)
+            if self.transform is not None:
+                image = self.transform(image)
+        attributes = self.attr[index]
+        if self.target_transform is not None:
+            attributes = self.target_transform(attributes)
+        return image, attributes

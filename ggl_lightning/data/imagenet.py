@@ -12,6 +12,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import Compose
 
 from ggl_lightning.data.image_errors import reading_image
+from ggl_lightning.data.image_files import open_image
 from ggl_lightning.data.image_transform import image_pixels, to_signed_range
 from ggl_lightning.data.imagenet_layout import FOLDER_OF_SPLIT, check_imagenet_split
 from ggl_lightning.data.split_loaders import SPLITS, SplitLoaders
@@ -109,7 +110,7 @@ class ClassFolders(ImageFolder):
 
     def __init__(self, folder: Path, image_size: int) -> None:
         transform = Compose([image_pixels(image_size), to_signed_range])
-        super().__init__(folder, transform, allow_empty=True)
+        super().__init__(folder, transform, loader=open_image, allow_empty=True)
         if not self.samples:
             raise UserError(
                 f"the class folders in {folder} hold no images ({', '.join(IMG_EXTENSIONS)})."

@@ -125,7 +125,7 @@ class CachedFaces(Dataset[tuple[Tensor, Tensor]]):
 
     def _open(self) -> npt.NDArray[np.uint8]:
         try:
-            pixels = np.load(self.path, mmap_mode="r")
+            pixels = np.load(self.path, mmap_mode="r", allow_pickle=False)
         except (OSError, EOFError, ValueError) as error:
             raise UserError(
                 f"cannot read the cache {self.path}: {error}. Delete it, to have it built again."

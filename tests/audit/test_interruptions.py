@@ -10,6 +10,7 @@ import pytest
 import yaml
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from ggl_lightning.attacks.callbacks import SearchCallback
 from ggl_lightning.attacks.callbacks.snapshots import SNAPSHOT_FILE
 from ggl_lightning.audit.interruption import run_interruptibly
 from ggl_lightning.cli import run_command
@@ -113,6 +114,39 @@ def test_a_snapshot_of_another_configuration_is_not_used(grid, audit, tmp_path, 
     assert audit("--budget", "3") == 0
     runs = tmp_path / "runs"
     assert contents(runs / "interrupted")["files"] == contents(runs / "tiny")["files"]
+
+
+class Interruption(SearchCallback):
+    """Counts rounds, and is Ctrl-C once, before one of them."""
+
+    rounds = 0
+    due: int | None = None
+
+    def on_round_start(self, trainer, pl_module, loop):
+        if loop.round == Interruption.due:
+            Interruption.due = None
+            raise KeyboardInterrupt
+
+    def on_round_end(self, trainer, pl_module, loop):
+        Interruption.rounds += 1
+
+
+@pytest.mark.parametrize("control", [None, "null_noise", "bound"])
+def test_a_case_that_was_interrupted_does_not_repeat_its_rounds(tiny_config, audit, control):
+    config = yaml.safe_load(tiny_config.read_text())
+    config["data"]["controls"] = [] if control is None else [control]
+    config["trainer"]["callbacks"] = [
+        {"class_path": "ggl_lightning.attacks.callbacks.SearchSnapshots"},
+        {"class_path": f"{__name__}.Interruption"},
+    ]
+    tiny_config.write_text(yaml.safe_dump(config))
+    one_case = ("--idx", "0", "--defense", "none", "--budget", "9")
+    if control is not None:  # the attack is done: it is the control that is interrupted
+        assert audit(*one_case, "--data.controls=[]") == 0
+    Interruption.due, Interruption.rounds = 7, 0
+    assert audit(*one_case) == 130
+    assert audit(*one_case) == 0
+    assert Interruption.rounds == 9
 
 
 def _lightning_after_ctrl_c():

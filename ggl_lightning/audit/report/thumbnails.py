@@ -40,7 +40,7 @@ def make_thumbnail(file: Path) -> Thumbnail:
         NoPictureError: If it is not there or not a picture.
     """
     try:
-        with Image.open(file) as opened:
+        with Image.open(file, formats=["PNG"]) as opened:
             picture = opened.convert("RGB")
     except FileNotFoundError as error:
         raise NoPictureError(f"no {file.name}") from error
