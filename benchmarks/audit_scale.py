@@ -178,7 +178,7 @@ def imitate(case: Case, key: str, template: Outcome, rounds: int, random: Any) -
     }
     searched = bool(template.histories)
     done = {"rounds": rounds, "evaluations": 50 * rounds + 1} if searched else {}
-    base = row(case, key)
+    base = row(case, key, template.result["details"]["setting"])
     result = {
         **{name: template.result[name] if base[name] is None else base[name] for name in base},
         **made,
