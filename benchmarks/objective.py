@@ -121,8 +121,8 @@ def speed(options: argparse.Namespace) -> dict[str, object]:
     for repetition in range(options.repetitions + 1):
         turn = {name: seconds(run, images.device) for name, run in sides.items()}
         if repetition:  # the first turn warms up
-            for name, taken in turn.items():
-                times[name].append(taken)
+            for name, once in turn.items():
+                times[name].append(once)
     assert not distances.one_by_one
     numbers: dict[str, object] = {
         **ratio("speedup_vs_loop", times["loop"], times["ours"]),

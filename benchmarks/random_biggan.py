@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 from pytorch_pretrained_biggan import BigGAN, BigGANConfig
+from torch import Tensor
+from torch.nn import functional as F
 
 from ggl_lightning.priors import BigGANPrior
 
@@ -32,5 +34,20 @@ def random_biggan() -> BigGANPrior:
     config = BigGANConfig(output_dim=256, layers=_LAYERS)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "config.json").write_text(json.dumps(config.to_dict()))
-        torch.save(BigGAN(config).state_dict(), Path(folder, "pytorch_model.bin"))
+        torch.save(_random_weights(config), Path(folder, "pytorch_model.bin"))
         return BigGANPrior(folder, output_size=224)
+
+
+def _random_weights(config: BigGANConfig) -> dict[str, Tensor]:
+    """Initial weights, with the singular vectors that training would have found."""
+    weights = BigGAN(config).state_dict()
+    for name in weights:
+        layer, _, kind = name.rpartition("_")
+        if kind == "orig":
+            matrix = weights[name].flatten(1)
+            left = weights[f"{layer}_u"]
+            for _ in range(3):
+                right = F.normalize(matrix.mT @ left, dim=0)
+                left = F.normalize(matrix @ right, dim=0)
+            weights[f"{layer}_u"], weights[f"{layer}_v"] = left, right
+    return weights

@@ -9,6 +9,7 @@ from torch.utils.data import TensorDataset
 from ggl_lightning.clients import find_classifier_layer
 from ggl_lightning.data.base import ImageDataModule
 from ggl_lightning.defenses import ClientSide
+from ggl_lightning.priors import WGANGPPrior
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.seeding import seeded
 
@@ -76,3 +77,18 @@ def client_side(seed: int = 0, images: int = 1, num_classes: int = 2) -> ClientS
         classifier=find_classifier_layer(model, private),
         generator=generator,
     )
+
+
+class ShippedPriorImages(ImageDataModule):
+    """Images that the prior in the package can generate exactly, with alternating labels."""
+
+    def __init__(self, count: int = 4, image_size: int = 32) -> None:
+        super().__init__()
+        self.count = count
+        self.image_size = image_size
+
+    def dataset(self, split: str) -> TensorDataset:
+        prior = WGANGPPrior()
+        with torch.no_grad():
+            images = prior(prior.sample(self.count, torch.Generator().manual_seed(5)))
+        return TensorDataset(images, torch.arange(self.count) % 2)

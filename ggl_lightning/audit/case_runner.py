@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +39,7 @@ class CaseRunner:
         update_rule: How a client's images become an update.
         scorer: Scores reconstructions.
         companions: Where other clients' images come from.
+        setting: For the results, see `row`.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class CaseRunner:
         update_rule: UpdateRule,
         scorer: Scorer,
         companions: Companions,
+        setting: Mapping[str, str],
     ) -> None:
         self._client_model = client_model
         self._classifier = classifier
@@ -56,6 +58,7 @@ class CaseRunner:
         self._rule = update_rule
         self._scorer = scorer
         self._companions = companions
+        self._setting = setting
 
     def run(
         self, case: Case, key: str, notify: Notify, resume: Sequence[TrialSnapshot] = ()
@@ -87,7 +90,7 @@ class CaseRunner:
             originals, labels, case.spec.indices, case.spec.seed
         )
         result = {
-            **row(case, key),
+            **row(case, key, self._setting),
             **scores,
             "assumed_labels": case.labels.tolist(),
             "psnr_random_mean": scores["psnr"],
@@ -166,7 +169,7 @@ class CaseRunner:
                 reconstructions.to(originals.device), originals, case.spec.indices
             )
             random_psnr = self._scorer.random_psnr(originals, labels, case.spec.seed)
-        base = row(case, key)
+        base = row(case, key, self._setting)
         result = {
             **base,
             **self._label_fields(case, found),

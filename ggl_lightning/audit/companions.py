@@ -29,6 +29,7 @@ class Companions:
         # Successive cases mostly share their classes.
         self._read_decoys = lru_cache(maxsize=4)(self._read)
         self._class_order = lru_cache(maxsize=None)(self._shuffled_class)
+        self._class_places = lru_cache(maxsize=None)(self._places_in_class)
 
     def decoy_indices(self, index: int) -> list[int]:
         """Indices of the decoys of one private image: others of its class, in random order."""
@@ -66,9 +67,13 @@ class Companions:
         others = []
         for index in indices:
             label = int(self._labels[index])
-            members = [i for i in self._class_order(label) if i not in taken]
-            others.append(members[random.integers(len(members))])
-            taken.add(others[-1])
+            order, places = self._class_order(label), self._class_places(label)
+            gone = sorted(places[i] for i in taken if i in places)
+            place = int(random.integers(len(order) - len(gone)))
+            for passed in gone:  # counts on over the taken ones; listing the rest takes too long
+                place += passed <= place
+            others.append(order[place])
+            taken.add(order[place])
         return others
 
     def read(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -81,3 +86,6 @@ class Companions:
     def _shuffled_class(self, label: int) -> list[int]:
         members = (self._labels == label).nonzero()[:, 0].numpy()
         return np.random.default_rng([label]).permutation(members).tolist()
+
+    def _places_in_class(self, label: int) -> dict[int, int]:
+        return {index: place for place, index in enumerate(self._class_order(label))}

@@ -10,7 +10,7 @@ import torch
 
 from ggl_lightning.attacks import GenerativeGradientLeakage
 from ggl_lightning.attacks.search_loop import SearchLoop
-from ggl_lightning.audit.case import Role
+from ggl_lightning.audit.case import Role, UtilitySpec
 from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.module import AuditModule
 
@@ -64,7 +64,26 @@ def describe_audit(module: AuditModule, grid: AuditDataModule) -> str:
         evaluations = grid.attacks[attack].evaluations
         title = " ".join(part for part in (role.value, defense, attack) if part)
         lines.append(_Line(title, count, count * evaluations, count * seconds[kind]))
+    lines += _training_lines(module)
     return _text(lines, len(grid.cases), len(done))
+
+
+def _training_lines(module: AuditModule) -> list[_Line]:
+    """Federated trainings still to be run, each timed over its first rounds."""
+    if module.trainings is None:
+        return []
+    missing = [
+        name for name in module.training_keys if module.run_folder.load_training(name) is None
+    ]
+    return [
+        _Line(
+            f"training under {name}",
+            1,
+            0,
+            module.trainings.estimate(UtilitySpec(name), module.device),
+        )
+        for name in missing
+    ]
 
 
 def _seconds(module: AuditModule, grid: AuditDataModule, position: int) -> float:
@@ -96,7 +115,7 @@ def _evaluations_alike(attack: GenerativeGradientLeakage) -> float:
 
 
 def _text(lines: list[_Line], cases: int, done: int) -> str:
-    rows = [("cases", "evaluations", "about", "")]
+    rows = [("", "evaluations", "about", "")]
     rows += [(str(n.cases), str(n.evaluations), duration(n.seconds), n.title) for n in lines]
     total = _Line(
         "all",

@@ -164,14 +164,15 @@ class AuditModule(SearchHost):
             "attribute_classifiers": module_hash(self.attribute_classifiers),
         }
         client_hash, prior_hash = module_hash(self.client_model), module_hash(self.prior)
+        self._setting = {"client": client_hash[:32], "prior": prior_hash[:32]}
         make_key = CaseKeys(self.update_rule, client_hash, prior_hash, grid.companions, scoring)
         cases = (grid.cases[position] for position in range(len(grid.cases)))
         self.keys = {case.spec.name: make_key(case) for case in cases}
         self.training_keys: dict[str, str] = {}
-        self._trainings: Trainings | None = None
+        self.trainings: Trainings | None = None
         if self.utility is not None:
-            self._trainings = Trainings(self.utility, self.client_model, client_hash, grid)
-            self.training_keys = self._trainings.keys
+            self.trainings = Trainings(self.utility, self.client_model, client_hash, grid)
+            self.training_keys = self.trainings.keys
 
     def runner(self, grid: AuditDataModule) -> CaseRunner:
         """What runs cases, after `prepare` and on the module's device.
@@ -195,6 +196,7 @@ class AuditModule(SearchHost):
             self.update_rule,
             scorer,
             grid.companions,
+            self._setting,
         )
 
     def on_test_start(self) -> None:
@@ -259,23 +261,23 @@ class AuditModule(SearchHost):
         except UserError:  # the configuration's mistake: other cases would not fare better
             raise
         except Exception as error:  # noqa: BLE001 - whatever an optimiser or a disk may raise
-            row = failed_row(case, key, _reason(error))
+            row = failed_row(case, key, self._setting, _reason(error))
             self._fail(row, error, self.run_folder.write_failure)
             return row
         return outcome.result
 
     def _train(self, spec: UtilitySpec) -> None:
         """Trains under one defense, unless that is done; likewise."""
-        assert self._trainings is not None
+        assert self.trainings is not None
         if self.run_folder.load_training(spec.name) is not None:
             return
         try:
-            row = self._trainings.run(spec, self.device)
+            row = self.trainings.run(spec, self.device)
             self.run_folder.write_training(row)
         except UserError:
             raise
         except Exception as error:  # noqa: BLE001 - likewise
-            row = self._trainings.failed_row(spec, _reason(error))
+            row = self.trainings.failed_row(spec, _reason(error))
             self._fail(row, error, self.run_folder.write_training)
 
     def _fail(self, row: CaseResult, error: Exception, write: Callable[[CaseResult], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ggl_lightning.audit.case import Case
@@ -38,12 +39,14 @@ _UNKNOWN_UNTIL_RUN = (
 )
 
 
-def row(case: Case, key: str) -> CaseResult:
+def row(case: Case, key: str, setting: Mapping[str, str]) -> CaseResult:
     """A case's row before it is run: what is not known yet is None.
 
     Args:
         case: The case.
-        key: Its key, see `case_key`.
+        key: Its key, see `CaseKeys`.
+        setting: What all cases of an audit share and a comparison must not mix: hashes of client
+            model and prior.
     """
     spec = case.spec
     return {
@@ -62,16 +65,21 @@ def row(case: Case, key: str) -> CaseResult:
         "defense_parameters": describe(case.defense),
         "defense_guarantee": {} if case.defense is None else case.defense.guarantee(),
         "missing_metrics": {},
-        "details": {"indices": list(spec.indices), "attack": describe(case.attack)},
+        "details": {
+            "indices": list(spec.indices),
+            "attack": describe(case.attack),
+            "setting": dict(setting),
+        },
     }
 
 
-def failed_row(case: Case, key: str, reason: str) -> CaseResult:
+def failed_row(case: Case, key: str, setting: Mapping[str, str], reason: str) -> CaseResult:
     """The row of a case that could not be completed.
 
     Args:
         case: The case.
         key: Its key.
+        setting: See `row`.
         reason: Why, in one line.
     """
-    return {**row(case, key), "status": FAILED, "error": reason}
+    return {**row(case, key, setting), "status": FAILED, "error": reason}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,7 @@ from ggl_lightning.tensor_hash import hash_tensors
 if TYPE_CHECKING:
     from ggl_lightning.audit.data_module import AuditDataModule
 
+_MEASURED_ROUNDS = 3
 _SEED = 0  # of partition and sampling: defenses are compared on the same ones
 
 
@@ -75,6 +77,23 @@ class Trainings:
             defense_parameters=describe(defense),
             settings=describe(self._utility),
         )
+
+    def estimate(self, spec: UtilitySpec, device: torch.device) -> float:
+        """About how many seconds a training takes, from two short ones."""
+        one, more = (self._seconds(spec, device, rounds) for rounds in (1, 1 + _MEASURED_ROUNDS))
+        each = max(0.0, more - one) / _MEASURED_ROUNDS
+        measurement = max(0.0, one - each) / 2  # of accuracy: before the first round and at the end
+        measurements = 1 + self._utility.rounds / self._utility.evaluate_every
+        return each * self._utility.rounds + measurement * measurements
+
+    def _seconds(self, spec: UtilitySpec, device: torch.device, rounds: int) -> float:
+        short = copy.copy(self._utility)
+        short.rounds = short.evaluate_every = rounds
+        defense = self._defenses[spec.defense_name]
+        with seeded(_SEED), torch.enable_grad():
+            return short.run(
+                self._client_model, self._train, self._test, defense, device, _SEED
+            ).seconds
 
     def failed_row(self, spec: UtilitySpec, reason: str) -> CaseResult:
         """The row of a training that raised."""

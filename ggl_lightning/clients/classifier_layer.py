@@ -29,7 +29,9 @@ def find_classifier_layer(model: nn.Module, images: Tensor) -> ClassifierLayer:
     """Finds the last layer by running the model and seeing which layer with parameters runs last.
 
     The order of ``model.parameters()`` is the order of definition, which need not be the order of
-    execution; "the last two tensors" would be a guess.
+    execution; "the last two tensors" would be a guess. A module with parameters of its own that
+    ends after the layers within it, as a vision transformer with its class token, is looked into:
+    the layer must be the one whose output it returns.
 
     Args:
         model: The client model.
@@ -38,19 +40,28 @@ def find_classifier_layer(model: nn.Module, images: Tensor) -> ClassifierLayer:
     Raises:
         UserError: If the last layer that has parameters is not ``nn.Linear``.
     """
-    executed: list[nn.Module] = []
+    executed: list[tuple[nn.Module, Tensor]] = []
     handles = [
-        module.register_forward_hook(lambda layer, _inputs, _output: executed.append(layer))
+        module.register_forward_hook(lambda layer, _in, output: executed.append((layer, output)))
         for module in model.modules()
         if next(module.parameters(recurse=False), None) is not None
     ]
     try:
         with torch.no_grad():
-            model(images)
+            logits = model(images)
     finally:
         for handle in handles:
             handle.remove()
-    last = executed[-1] if executed else None
+    last = executed[-1][0] if executed else None
+    if not isinstance(last, nn.Linear):
+        last = next(
+            (
+                layer
+                for layer, output in executed
+                if isinstance(layer, nn.Linear) and output is logits
+            ),
+            last,
+        )
     if not isinstance(last, nn.Linear):
         found = "none" if last is None else type(last).__name__
         raise UserError(

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from ggl_lightning.clients import ClassifierLayer, Update
 from ggl_lightning.defenses.base import ClientSide, Defense, TensorwiseAdaptation
 from ggl_lightning.defenses.percentile import at_or_above_rank, check_percentage, percentile_rank
-from ggl_lightning.errors import UserError
 
 _ROWS_AT_ONCE = 32
 """Rows of the Jacobian computed by one batched backward pass, over all images: bounds memory."""
@@ -21,15 +20,14 @@ class Representation(Defense):
     ``||d r_f / d x||_2 / (r_f + 1e-10)`` (Soteria: Sun et al., CVPR 2021; the constant is that of
     Li et al. 2022's code). Columns whose score has a magnitude strictly below the
     ``pruning_rate``-th percentile (linear interpolation) become zero; all other tensors are sent as
-    they are. With several private images a feature's score is the sum of its scores' magnitudes
-    over the images.
+    they are. With several private images, or a last layer that gets several vectors per image, a
+    feature's score is the sum of its scores' magnitudes over all of them.
 
     Args:
         pruning_rate: The share of features to leave out, from 0 to 100.
 
     Raises:
-        UserError: If ``pruning_rate`` is outside that range; when called, if the last layer's
-            input is not one vector per image.
+        UserError: If ``pruning_rate`` is outside that range.
     """
 
     def __init__(self, pruning_rate: float = 10.0) -> None:
@@ -81,40 +79,33 @@ def feature_scores(model: nn.Module, layer: nn.Linear, images: Tensor) -> Tensor
 
     Returns:
         Scores ``(F,)``, none negative.
-
-    Raises:
-        UserError: If the layer's input is not ``(N, F)``.
     """
     with torch.enable_grad():
         images = images.detach().clone().requires_grad_()
-        features = _input_of(layer, model, images)
+        inputs = _input_of(layer, model, images)
+        features = inputs.flatten(1)  # (N, T F) for T vectors per image, usually one
     count, width = features.shape
     norms = []
     for chosen in torch.arange(width, device=features.device).split(max(1, _ROWS_AT_ONCE // count)):
-        # (rows, N, F): row k is the gradient of feature chosen[k], in every image.
+        # (rows, N, T F): row k is the gradient of feature chosen[k], in every image.
         rows = nn.functional.one_hot(chosen, width).to(features.dtype)
         rows = rows.unsqueeze(1).expand(-1, count, -1)
         (jacobian,) = torch.autograd.grad(
             features, images, rows, retain_graph=True, is_grads_batched=True
         )
         norms.append(jacobian.flatten(2).norm(dim=2))
-    return (torch.cat(norms) / (features.detach().T + 1e-10)).abs().sum(dim=1)
+    scores = (torch.cat(norms) / (features.detach().T + 1e-10)).abs().sum(dim=1)
+    return scores.unflatten(0, (-1, inputs.shape[-1])).sum(dim=0)
 
 
 def _input_of(layer: nn.Linear, model: nn.Module, images: Tensor) -> Tensor:
-    """What the layer is given when the model runs on the images, ``(N, F)``."""
+    """What the layer is given when the model runs on the images, ``(N, F)`` or ``(N, ..., F)``."""
     inputs: list[Tensor] = []
     handle = layer.register_forward_pre_hook(lambda _layer, arguments: inputs.append(arguments[0]))
     try:
         model(images)
     finally:
         handle.remove()
-    if inputs[-1].dim() != 2:
-        raise UserError(
-            "The representation defense needs a client model whose last layer gets one vector per "
-            f"image, (N, F), but it gets a tensor of shape {tuple(inputs[-1].shape)}: choose "
-            "another client model or another defense."
-        )
     return inputs[-1]
 
 

@@ -1,10 +1,22 @@
 import pytest
 import torch
+from gpytorch.mlls import ExactMarginalLogLikelihood
 
 from ggl_lightning.attacks.search_loop import SearchLoop
+from ggl_lightning.attacks.searches.gaussian_process import (
+    fit_gaussian_process,
+    likelihood_and_gradient,
+)
 from ggl_lightning.attacks.searches.trust_region import TrustRegion
 from ggl_lightning.attacks.searches.turbo import TuRBOSearch
 from ggl_lightning.errors import UserError
+
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+    ),
+]
 
 
 def bowl(latents):
@@ -38,8 +50,9 @@ def test_initial_points_are_a_latin_hypercube():
         assert sorted(coordinate.tolist()) == list(range(20))
 
 
-def test_it_beats_its_own_initial_design_and_repeats_to_the_bit():
-    search = TuRBOSearch(batch_size=5, initial=20)
+@pytest.mark.parametrize("device", DEVICES)
+def test_it_beats_its_own_initial_design_and_repeats_to_the_bit(device):
+    search = TuRBOSearch(batch_size=5, initial=20, device=device)
     loop, asked = _run(search, budget=45)
     assert bowl(asked[20:]).min() < bowl(asked[:20]).min() / 4
     assert loop.best_loss == pytest.approx(bowl(asked).min().item())
@@ -47,8 +60,44 @@ def test_it_beats_its_own_initial_design_and_repeats_to_the_bit():
     again, asked_again = _run(search, budget=45)
     assert torch.equal(asked, asked_again)
     assert torch.equal(loop.best_latent, again.best_latent)
+    assert not loop.best_latent.is_cuda
     _, other = _run(search, budget=25, seed=1)
     assert not torch.equal(asked[:25], other)
+
+
+def _data(count=40, dimension=3, seed=0, device="cpu"):
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.rand(count, dimension, generator=generator, dtype=torch.float64)
+    values = (6 * points[:, 0]).sin() + points[:, 1] ** 2
+    return points.to(device), ((values - values.mean()) / values.std()).to(device)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_likelihood_and_its_gradient_are_those_of_gpytorch(device):
+    model, _ = fit_gaussian_process(*_data(device=device))
+    value, gradients = likelihood_and_gradient(model)()
+    model.train()
+    likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
+    expected = -likelihood(model(*model.train_inputs), model.train_targets)
+    torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-9)
+    by_autograd = torch.autograd.grad(expected, list(model.parameters()))
+    for ours, theirs in zip(gradients, by_autograd, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
+
+
+def test_a_few_steps_from_the_last_fit_are_as_good_as_many_from_the_start():
+    points, targets = _data(60)
+    _, earlier = fit_gaussian_process(points[:50], targets[:50])
+    found = {}
+    for name, start in (("afresh", None), ("onwards", earlier)):
+        model, vector = fit_gaussian_process(points, targets, start)
+        found[name] = likelihood_and_gradient(model)()[0].item()
+        assert vector.dtype == torch.float64
+        assert vector.numel() == sum(p.numel() for p in model.parameters())
+    assert found["onwards"] < found["afresh"] + 0.05
+    # An unimportant coordinate gets a long lengthscale.
+    lengthscales = model.covar_module.base_kernel.lengthscale.flatten()
+    assert lengthscales[2] > 2 * lengthscales[0]
 
 
 def test_an_exhausted_region_restarts_with_a_new_design_and_keeps_the_best(monkeypatch):
@@ -94,6 +143,11 @@ def test_box_has_the_lengthscales_shape_and_stays_in_the_cube():
 def test_bad_arguments(arguments):
     with pytest.raises(UserError, match="TuRBO is 0"):
         TuRBOSearch(**arguments)
+
+
+def test_fewer_candidates_than_a_batch_are_refused():
+    with pytest.raises(UserError, match=r"candidates of TuRBO is 9: .* batch_size, 10"):
+        TuRBOSearch(candidates=9)
 
 
 def test_budget_must_go_beyond_the_initial_design():

@@ -34,3 +34,19 @@ def test_what_is_done_is_not_counted_and_other_results_are_refused(audit, capsys
     assert "6 cases, 4 of them done" in out
     assert audit("--dry_run", "--budget", "3") == 2
     assert "already holds other results" in capsys.readouterr().err
+
+
+def test_federated_trainings_are_listed_until_they_are_done(audit, tiny_config, capsys):
+    config = yaml.safe_load(tiny_config.read_text())
+    config["model"]["utility"] = {
+        "class_path": "ggl_lightning.federated.FederatedTraining",
+        "init_args": {"rounds": 6, "clients": 2, "clients_per_round": 1, "evaluate_every": 2},
+    }
+    tiny_config.write_text(yaml.safe_dump(config, sort_keys=False))
+    assert audit("--dry_run", "--idx", "0") == 0
+    out = capsys.readouterr().out
+    assert "training under none" in out
+    assert "training under noise0.1" in out
+    assert audit("--idx", "0", "--budget", "2") == 0
+    assert audit("--dry_run", "--idx", "0", "--budget", "2") == 0
+    assert "training" not in capsys.readouterr().out.partition("Still to be run")[2]

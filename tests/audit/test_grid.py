@@ -1,6 +1,9 @@
 """The list of cases, and the other images that controls need."""
 
+from collections import Counter
+
 import torch
+from scipy.stats import chisquare
 from torch.utils.data import TensorDataset
 
 from ggl_lightning.audit.case import Role
@@ -52,6 +55,18 @@ def test_decoys_are_others_of_the_class_always_the_same():
         assert decoys == _companions()[0].decoy_indices(index)
         shown = companions.decoys(index)[:, 0, 0, 0] if decoys else torch.empty(0)
         assert shown.tolist() == decoys
+
+
+def test_every_other_image_of_the_class_is_as_likely():
+    labels = torch.zeros(9, dtype=torch.long)
+    companions = Companions(TensorDataset(torch.zeros(9, 1), labels), labels, decoys=3)
+    drawn = [companions.other_indices((4, 1, 7), seed) for seed in range(900)]
+    for picks in drawn:
+        assert len({4, 1, 7, *picks}) == 6
+    for place in range(3):
+        counts = Counter(picks[place] for picks in drawn)
+        assert counts.keys() == {0, 2, 3, 5, 6, 8}
+        assert chisquare(list(counts.values())).pvalue > 0.01
 
 
 def test_another_clients_images_are_of_the_same_classes_and_not_the_same():

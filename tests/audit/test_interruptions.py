@@ -21,10 +21,12 @@ KILLS = 50
 
 @pytest.fixture
 def grid(tiny_config):
-    """Four cases with two trials each, that begin with an evolution strategy and end with Adam."""
+    """Attacks and controls of one image; two trials of an evolution strategy that end with Adam."""
     config = yaml.safe_load(tiny_config.read_text())
+    config["data"]["idx"] = [0]
+    del config["data"]["controls"]
     attack = config["data"]["attacks"]["cma"]["init_args"]
-    attack.update(budget=12, n_trials=2, refine_steps=4)
+    attack.update(budget=8, n_trials=2, refine_steps=3)
     attack["search"]["init_args"]["population"] = 8
     config["trainer"] = {
         "accelerator": "cpu",

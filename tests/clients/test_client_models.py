@@ -3,7 +3,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ggl_lightning.clients import ResNet18, client_update, find_classifier_layer
+from ggl_lightning.clients import (
+    ResNet18,
+    TorchvisionClassifier,
+    client_update,
+    find_classifier_layer,
+)
 from ggl_lightning.errors import UserError
 
 
@@ -76,3 +81,35 @@ def test_model_that_does_not_end_in_linear_is_refused():
         find_classifier_layer(model, torch.zeros(1, 3, 8, 8))
     with pytest.raises(UserError, match="none"):
         find_classifier_layer(nn.Flatten(), torch.zeros(1, 3, 8, 8))
+
+
+class _WithToken(nn.Module):
+    """Has a parameter of its own, which it uses before or after its last layer."""
+
+    def __init__(self, scale_logits: bool) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.ones(4))
+        self.scale_logits = scale_logits
+        self.body = _DefinedBackwards(nn.Linear(4, 4))
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, images):
+        features = self.body(images)
+        if self.scale_logits:
+            return self.head(features) * self.token.sum()
+        return self.head(features * self.token)
+
+
+def test_a_model_with_parameters_of_its_own_is_looked_into():
+    model = _WithToken(scale_logits=False)
+    found = find_classifier_layer(model, torch.zeros(1, 3, 8, 8))
+    assert found.layer is model.head
+    assert list(model.parameters())[found.weight_index] is model.head.weight
+    with pytest.raises(UserError, match="last layer with parameters is _WithToken"):
+        find_classifier_layer(_WithToken(scale_logits=True), torch.zeros(1, 3, 8, 8))
+
+
+def test_the_last_layer_of_a_vision_transformer():
+    model = TorchvisionClassifier("vit_b_32", num_classes=3, image_size=32).eval()
+    found = find_classifier_layer(model, torch.zeros(1, 3, 32, 32))
+    assert found.layer.out_features == 3

@@ -75,6 +75,15 @@ def test_neither_defense_nor_adaptation_changes_what_it_is_given(defense, update
     assert equal(sent, as_sent)
 
 
+def test_dp_sgd_changes_neither_update_nor_images_nor_model():
+    client = client_side(images=2)
+    update = client_update(client.model, client.images, client.labels)
+    held = [*update, client.images, *client.model.parameters()]
+    before = copies(held)
+    DPSGD(0.1).adapt(DPSGD(0.1)(update, client), client.classifier)(update)
+    assert equal(held, before)
+
+
 @pytest.mark.parametrize("defense", REPRODUCIBLE, ids=name)
 @settings(max_examples=30, deadline=None)
 @given(update=updates)

@@ -6,9 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from ggl_lightning.clients import ResNet18, client_update, find_classifier_layer
+from ggl_lightning.clients import (
+    ResNet18,
+    TorchvisionClassifier,
+    client_update,
+    find_classifier_layer,
+)
 from ggl_lightning.defenses import Representation
-from ggl_lightning.defenses.representation import feature_scores
+from ggl_lightning.defenses.representation import _input_of, feature_scores
 from ggl_lightning.errors import UserError
 from ggl_lightning.seeding import seeded
 from tests.defenses.updates import doubles, equal
@@ -114,15 +119,42 @@ def test_works_under_no_grad_and_leaves_the_parameters_alone():
     assert not client.images.requires_grad
 
 
-def test_a_model_without_one_vector_per_image_is_refused():
+def test_a_last_layer_with_several_vectors_per_image():
     class Pixelwise(nn.Sequential):
         def forward(self, images):
             return super().forward(images.flatten(2).transpose(1, 2)).mean(dim=1)
 
-    client = _client(Pixelwise(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)), images=1)
+    client = _client(Pixelwise(nn.Linear(3, 5), nn.Sigmoid(), nn.Linear(5, 2)), images=2)
+    scores = feature_scores(client.model, client.classifier.layer, client.images)
+    weight, bias = (p.detach().numpy() for p in list(client.model.parameters())[:2])
+    pixels = client.images.flatten(2).transpose(1, 2).numpy()
+    features = 1 / (1 + np.exp(-(pixels @ weight.T + bias)))  # (2, 64, 5)
+    # A feature of a pixel depends on that pixel alone.
+    norms = features * (1 - features) * np.linalg.norm(weight, axis=1)
+    np.testing.assert_allclose(scores.numpy(), (norms / features).sum((0, 1)), rtol=1e-6)
     update = client_update(client.model, client.images, client.labels)
-    with pytest.raises(UserError, match=r"one vector per image.*\(1, 64, 5\)"):
-        Representation()(update, client)
+    sent = Representation(50)(update, client)[client.classifier.weight_index]
+    pruned = scores.numpy() < np.percentile(scores.numpy(), 50)
+    assert ((sent == 0).all(dim=0).numpy() == pruned).all()
+
+
+@pytest.mark.parametrize("name", ["vit_b_32", "convnext_tiny", "googlenet", "mnasnet0_5"])
+def test_torchvisions_other_families_can_be_differentiated_in_batches(name):
+    """Batched backward passes need a rule for every operation of the model."""
+    size = 32 if name != "googlenet" else 64
+    with seeded(0):
+        model = TorchvisionClassifier(name, num_classes=3, image_size=size).eval()
+    image = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    layer = find_classifier_layer(model, image).layer
+    image.requires_grad_()
+    features = _input_of(layer, model, image)
+    batch = torch.eye(4, features.shape[1]).unsqueeze(1)  # a few are enough to see
+    (together,) = torch.autograd.grad(
+        features, image, batch, retain_graph=True, is_grads_batched=True
+    )
+    for row, found in zip(batch, together, strict=True):
+        (alone,) = torch.autograd.grad(features, image, row, retain_graph=True)
+        torch.testing.assert_close(found, alone, rtol=1e-3, atol=1e-6)
 
 
 def test_the_attacker_keeps_columns_that_are_nonzero_in_any_row():

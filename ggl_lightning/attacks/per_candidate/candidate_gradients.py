@@ -82,6 +82,21 @@ class CandidateGradients:
         self._activation_bytes = 0
         self._checked: set[tuple[torch.Size, bool]] = set()
 
+    def twin(self) -> CandidateGradients:
+        """The same on the same tensors, for use at the same time in another thread; after `check`.
+
+        Only for models without parameters on the general path.
+        """
+        tensors = [*self._model.parameters(), *self._model.buffers()]
+        memo: dict[int, object] = {id(tensor): tensor for tensor in tensors}
+        twin = copy.copy(self)
+        twin._model = copy.deepcopy(self._model, memo)
+        rules, _ = find_rules(twin._model)
+        twin._rules = {name: rules[name] for name in self._rules}
+        twin._pass = PopulationPass(twin._model)
+        twin.general = dict(self.general)
+        return twin
+
     def is_linear_weight(self, index: int) -> bool:
         """Whether a parameter tensor is the weight of a linear layer, whatever path it takes."""
         layer, _, parameter = self._names[index].rpartition(".")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,8 +22,10 @@ class LinearRule(MatrixRule):
 
     def weight_norm_squares(self, a: Tensor, b: Tensor) -> Tensor:
         """See `MatrixRule.weight_norm_squares`."""
-        a, b = _positions(a), _positions(b)
-        return ((a @ a.mT) * (b @ b.mT)).sum(dim=(1, 2), dtype=torch.float64)
+        # The terms of a client's images may nearly cancel; in float64, which costs little for so
+        # few positions, enough of them is left.
+        a, b = _positions(a).double(), _positions(b).double()
+        return ((a @ a.mT) * (b @ b.mT)).sum(dim=(1, 2))
 
     def outputs_with(self, weight: Tensor, a: Tensor) -> Tensor:
         """See `MatrixRule.outputs_with`."""

@@ -10,6 +10,7 @@ from ggl_lightning.attacks.per_candidate.candidate_gradients import CandidateGra
 from ggl_lightning.attacks.per_candidate.comparison import Comparison
 from ggl_lightning.attacks.per_candidate.errors import CannotBatchError
 from ggl_lightning.attacks.per_candidate.scaling import Scaling, can_scale
+from ggl_lightning.attacks.per_candidate.side_by_side import Evaluate, SideBySide
 from ggl_lightning.clients import GradientUpdate, Update, UpdateRule
 from ggl_lightning.defenses import Adaptation
 
@@ -49,6 +50,9 @@ class PopulationDistances:
         for index, _ in self._scaling.masks:
             if not self._gradients.is_linear_weight(index):
                 raise CannotBatchError(f"columns of tensor {index} are left out")
+        self._side_by_side = SideBySide(
+            self._evaluating(self._gradients), lambda: self._evaluating(self._gradients.twin())
+        )
         self._distance = distance
         self._dtype = received[0].dtype
 
@@ -67,7 +71,15 @@ class PopulationDistances:
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Distances ``(C, L)`` of candidates ``(C, N, 3, H, W)``."""
-        whole, masked = self._gradients.compare(images, labels, self._scaling.masks)
+        if self.general:  # whose vectorised gradients are work enough for all threads
+            return self._distances(self._gradients, images, labels)
+        return self._side_by_side(images, labels)
+
+    def _evaluating(self, gradients: CandidateGradients) -> Evaluate:
+        return lambda images, labels: self._distances(gradients, images, labels)
+
+    def _distances(self, gradients: CandidateGradients, images: Tensor, labels: Tensor) -> Tensor:
+        whole, masked = gradients.compare(images, labels, self._scaling.masks)
         comparisons, factors = self._scaling.apply(whole, masked)
         if self._distance is Distance.cosine:  # which no scaling changes
             found = torch.stack([each.cosine() for each in comparisons], dim=1)

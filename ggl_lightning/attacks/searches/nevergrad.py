@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import random
 from typing import Any
 
+import cma
 import nevergrad as ng
 import numpy as np
 import torch
@@ -11,6 +14,10 @@ from torch import Tensor
 
 from ggl_lightning.attacks.searches.base import Search
 from ggl_lightning.errors import UserError, check_choice, check_positive
+from ggl_lightning.seeding import seeded
+
+# Otherwise cma, which some methods call without a seed, seeds NumPy from the clock.
+cma.CMAOptions.defaults()["seed"] = math.nan
 
 
 class NevergradSearch(Search):
@@ -26,13 +33,18 @@ class NevergradSearch(Search):
     here): with more than 20 workers an elitist one with a diagonal covariance and a population
     one larger than the round.
 
+    A few optimisers draw from NumPy's and Python's global generators, which `start` therefore
+    seeds: they repeat to the bit as long as nothing else draws from those during the search.
+    ``MultiDS`` alone may not, since its threads compete for them.
+
     Args:
         method: Name in nevergrad's registry, e.g. ``CMA``, ``DE``, ``TwoPointsDE``, ``PSO``.
         population: Candidates per round.
 
     Raises:
-        UserError: If ``method`` is unknown, cannot evaluate several candidates at once although
-            ``population`` is above 1, or ``population`` is not positive.
+        UserError: If ``method`` is unknown, needs a package that is not installed, or cannot
+            evaluate several candidates at once although ``population`` is above 1; if
+            ``population`` is not positive; from `ask`, if a candidate is not finite.
     """
 
     def __init__(self, method: str = "CMA", population: int = 50) -> None:
@@ -46,6 +58,7 @@ class NevergradSearch(Search):
         self.method = method
         self.population = population
         self._asked: list[ng.p.Parameter] = []
+        self._try_out()
 
     def evaluations(self, budget: int) -> int:
         """See `Search.evaluations`."""
@@ -53,17 +66,21 @@ class NevergradSearch(Search):
 
     def start(self, latent_shape: tuple[int, ...], budget: int, seed: int) -> None:
         """See `Search.start`."""
-        parametrization = ng.p.Array(init=np.zeros(latent_shape))
-        parametrization.random_state = np.random.RandomState(seed)
-        self._optimizer = _family(self.method, self.population)(
-            parametrization, budget=budget * self.population, num_workers=self.population
-        )
+        np.random.seed(seed)  # noqa: NPY002 - see the class
+        random.seed(seed)
+        self._optimizer = self._build(latent_shape, budget, seed)
         self._asked = []
 
     def ask(self) -> Tensor:
         """See `Search.ask`."""
         self._asked = [self._optimizer.ask() for _ in range(self.population)]
-        return torch.from_numpy(np.stack([candidate.value for candidate in self._asked])).float()
+        latents = np.stack([candidate.value for candidate in self._asked])
+        if not np.isfinite(latents).all():
+            raise UserError(
+                f"The search method {self.method!r} proposed a latent that is not finite: it is "
+                "not made for unbounded continuous variables. Choose another method."
+            )
+        return torch.from_numpy(latents).float()
 
     def tell(self, losses: Tensor) -> None:
         """See `Search.tell`."""
@@ -82,6 +99,29 @@ class NevergradSearch(Search):
         """
         self._asked = []
         self._optimizer = None
+
+    def _build(self, latent_shape: tuple[int, ...], budget: int, seed: int) -> Any:
+        parametrization = ng.p.Array(init=np.zeros(latent_shape))
+        parametrization.random_state = np.random.RandomState(seed)
+        return _family(self.method, self.population)(
+            parametrization, budget=budget * self.population, num_workers=self.population
+        )
+
+    def _try_out(self) -> None:
+        """Runs a small optimiser: what keeps the method from running shows now, not later."""
+        try:
+            with seeded(0):
+                optimizer = self._build((2,), budget=10, seed=0)
+                optimizer.tell(optimizer.ask(), 0.0)
+                optimizer.ask()
+        except (ImportError, RuntimeError, ValueError, ZeroDivisionError) as error:
+            # Some run in a thread of their own; what ended it is the cause.
+            reason = error.__cause__ or error
+            raise UserError(
+                f"The search method {self.method!r} of nevergrad does not run here with population "
+                f"{self.population}: {reason}. Install the package it needs, set population to 1 "
+                "if it proposes one candidate at a time, or choose another method."
+            ) from error
 
 
 def _family(method: str, population: int) -> Any:

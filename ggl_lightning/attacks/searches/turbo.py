@@ -6,20 +6,20 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from botorch.fit import fit_gpytorch_mll
 from botorch.generation.sampling import MaxPosteriorSampling
-from botorch.models import SingleTaskGP
-from gpytorch.constraints import Interval
-from gpytorch.kernels import MaternKernel, ScaleKernel
-from gpytorch.likelihoods import GaussianLikelihood
-from gpytorch.mlls import ExactMarginalLogLikelihood
+from gpytorch.settings import max_cholesky_size
 from scipy.stats import qmc
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from ggl_lightning.attacks.searches.base import Search
+from ggl_lightning.attacks.searches.gaussian_process import fit_gaussian_process
 from ggl_lightning.attacks.searches.trust_region import TrustRegion
 from ggl_lightning.errors import UserError, check_positive
+
+_GROWTH = 1.5
+"""A fit starts afresh at so many times the points: going on for ever is stuck in a local optimum
+(on a quadratic function in 6 dimensions it ends with 5 times the loss)."""
 
 
 class TuRBOSearch(Search):
@@ -30,30 +30,48 @@ class TuRBOSearch(Search):
     and draws a batch by Thompson sampling from within the region. A region that has shrunk below
     its minimum is started afresh.
 
+    Two things make it quicker than the published code: a fit goes on from the last round's until
+    the data have grown by half, and a batch is chosen among 2000 candidates instead of 5000, whose
+    joint samples take most of the time. They are exact here; the published code's are of reduced
+    rank.
+
     The budget counts candidate evaluations, the Latin hypercube's included.
 
     Args:
         batch_size: Candidates per round.
         initial: Points of the Latin hypercube.
         bound: Latents are searched in ``[-bound, bound]`` per coordinate.
+        candidates: Points of the trust region among which a round chooses.
         device: Where the Gaussian process is fitted, e.g. ``cpu`` or ``cuda``.
 
     Raises:
-        UserError: If a number is not positive.
+        UserError: If a number is not positive, or ``candidates`` is below ``batch_size``.
     """
 
     def __init__(
-        self, batch_size: int = 10, initial: int = 256, bound: float = 2.0, device: str = "cpu"
+        self,
+        batch_size: int = 10,
+        initial: int = 256,
+        bound: float = 2.0,
+        candidates: int = 2000,
+        device: str = "cpu",
     ) -> None:
         check_positive("batch_size of TuRBO", batch_size)
         check_positive("initial of TuRBO", initial)
         check_positive("bound of TuRBO", bound)
+        if candidates < batch_size:
+            raise UserError(
+                f"candidates of TuRBO is {candidates}: it must be at least batch_size, "
+                f"{batch_size}."
+            )
         self.batch_size = batch_size
         self.initial = initial
         self.bound = bound
+        self.candidates = candidates
         self.device = device
         self._asked = self._waiting = self._points = torch.empty(0, 0, dtype=torch.float64)
         self._values = torch.empty(0, dtype=torch.float64)
+        self._fitted: Tensor | None = None  # the last fit's hyper-parameters
 
     def rounds(self, budget: int) -> int:
         """Rounds of ``batch_size`` evaluations; the hypercube's last and the very last may be less.
@@ -116,14 +134,15 @@ class TuRBOSearch(Search):
     def snapshot(self) -> dict[str, Tensor]:
         """See `Search.snapshot`: all data, so that no Gaussian process is fitted again."""
         region, (lowest, best) = self._region, self._best
-        numbers = [region.length, region.successes, region.failures, self._left, self._draws]
-        return {
+        counts = [region.successes, region.failures, self._left, self._draws, self._afresh]
+        kept = {
             "points": self._points,
             "values": self._values,
             "waiting": self._waiting,
             "best": best,
-            "numbers": torch.tensor([lowest, *numbers], dtype=torch.float64),
+            "numbers": torch.tensor([lowest, region.length, *counts], dtype=torch.float64),
         }
+        return kept if self._fitted is None else {**kept, "fitted": self._fitted}
 
     def restore(
         self, snapshot: Mapping[str, Tensor], told: Sequence[Tensor], asked: Tensor | None
@@ -133,7 +152,10 @@ class TuRBOSearch(Search):
         self._waiting = snapshot["waiting"]
         lowest, self._region.length, *counts = snapshot["numbers"].tolist()
         self._best = (lowest, snapshot["best"])
-        self._region.successes, self._region.failures, self._left, self._draws = map(int, counts)
+        self._region.successes, self._region.failures, *counts = map(int, counts)
+        self._left, self._draws, self._afresh = counts
+        fitted = snapshot.get("fitted")
+        self._fitted = None if fitted is None else fitted.to(self.device)
 
     def _restart(self) -> None:
         """Begins a new trust region, which knows nothing of earlier ones' data."""
@@ -142,26 +164,30 @@ class TuRBOSearch(Search):
         self._waiting = torch.from_numpy(sampler.random(self.initial))
         self._points = torch.empty(0, self._dimension, dtype=torch.float64)
         self._values = torch.empty(0, dtype=torch.float64)
+        self._fitted = None
+        self._afresh = 0  # points at the last fit that did not go on from the one before
 
     def _propose(self, count: int) -> Tensor:
         """Thompson sampling from the trust region around the best point since the restart."""
         points = self._points.to(self.device)
         values = -self._values.to(self.device)  # BoTorch maximises
-        targets = ((values - values.mean()) / values.std().clamp_min(1e-12)).unsqueeze(-1)
+        targets = (values - values.mean()) / values.std().clamp_min(1e-12)
         with torch.random.fork_rng(devices=_cuda_devices(self.device)):
             torch.manual_seed(self._next_seed())
-            model, lengthscales = _fit(points, targets)
+            if len(points) >= _GROWTH * self._afresh:
+                self._afresh, self._fitted = len(points), None
+            model, self._fitted = fit_gaussian_process(points, targets, self._fitted)
             center = points[targets.argmax()]
+            lengthscales = model.covar_module.base_kernel.lengthscale.detach().reshape(-1)
             candidates = self._candidates(center, *self._region.box(center, lengthscales))
-            with torch.no_grad():
-                sampling = MaxPosteriorSampling(model=model, replacement=False)
+            with torch.no_grad(), max_cholesky_size(len(points) + len(candidates)):  # exact samples
+                sampling = MaxPosteriorSampling(model, replacement=False)
                 return sampling(candidates, num_samples=count).cpu()
 
     def _candidates(self, center: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Points in the box that differ from the centre in about 20 random coordinates each."""
-        count = min(5000, max(2000, 200 * self._dimension))
         sobol = SobolEngine(self._dimension, scramble=True, seed=self._next_seed())
-        points = low + (high - low) * sobol.draw(count, dtype=torch.float64).to(center)
+        points = low + (high - low) * sobol.draw(self.candidates, dtype=torch.float64).to(center)
         moved = torch.rand_like(points) <= min(1.0, 20 / self._dimension)
         stuck = (~moved.any(dim=1)).nonzero()[:, 0]
         moved[stuck, torch.randint(self._dimension, (len(stuck),), device=points.device)] = True
@@ -174,26 +200,6 @@ class TuRBOSearch(Search):
     def _to_latents(self, points: Tensor) -> Tensor:
         """From the unit cube to latents."""
         return ((2 * points - 1) * self.bound).float().reshape(-1, *self._shape)
-
-
-def _fit(points: Tensor, targets: Tensor) -> tuple[SingleTaskGP, Tensor]:
-    """A Gaussian process with one lengthscale per dimension, and these lengthscales."""
-    dimension = points.shape[1]
-    matern = MaternKernel(
-        nu=2.5, ard_num_dims=dimension, lengthscale_constraint=Interval(0.005, 4.0)
-    )
-    model = SingleTaskGP(
-        points,
-        targets,
-        covar_module=ScaleKernel(matern, outputscale_constraint=Interval(0.05, 20.0)),
-        likelihood=GaussianLikelihood(noise_constraint=Interval(1e-6, 1e-1)),
-        outcome_transform=None,  # the targets are standardised already
-    )
-    fit_gpytorch_mll(
-        ExactMarginalLogLikelihood(model.likelihood, model),
-        optimizer_kwargs={"options": {"maxiter": 50}},
-    )
-    return model, matern.lengthscale.detach().reshape(-1)
 
 
 def _cuda_devices(device: str) -> list[torch.device]:

@@ -11,6 +11,7 @@ from ggl_lightning.audit.report.collect import collect
 from ggl_lightning.audit.report.files import write_bytes
 from ggl_lightning.audit.report.groups import read_groups
 from ggl_lightning.audit.report.latex import latex_table
+from ggl_lightning.audit.report.markdown import markdown_table
 from ggl_lightning.audit.report.page import render_page
 from ggl_lightning.audit.report.tables import csv_bytes, parquet_bytes, results_table
 from ggl_lightning.audit.statistics import compute_statistics
@@ -21,7 +22,7 @@ def build_report(run_dirs: Sequence[Path], output: Path) -> Path:
     """Writes the report of one or several run folders, from what is in them alone.
 
     The same results give the same bytes. Files: ``report.html``, ``results.csv``,
-    ``results.parquet``, ``summary.json``, ``statistics.json`` and ``table.tex``.
+    ``results.parquet``, ``summary.json``, ``statistics.json``, ``table.tex`` and ``table.md``.
 
     Args:
         run_dirs: Run folders; several are merged (`collect.collect`).
@@ -44,6 +45,7 @@ def build_report(run_dirs: Sequence[Path], output: Path) -> Path:
         "summary.json": _json(results.rows).encode(),
         "statistics.json": _json(statistics).encode(),
         "table.tex": latex_table(groups).encode(),
+        "table.md": markdown_table(results.rows).encode(),
         "report.html": render_page(results, statistics, groups).encode(),
     }
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,7 @@ def collect(run_dirs: Sequence[Path]) -> Results:
             f"read; the first, {first.place}, is {first.reason}. Run the audit again: it redoes "
             "what is damaged."
         )
+    _check_settings(cases.rows.values())
     defenses = _order(runs, "defenses", [*cases.rows.values(), *utility.rows.values()], "defense")
     attacks = _order(runs, "attacks", list(cases.rows.values()), "attack")
     return Results(
@@ -154,6 +155,21 @@ def collect(run_dirs: Sequence[Path]) -> Results:
         defenses=defenses,
         attacks=attacks,
     )
+
+
+def _check_settings(rows: Iterable[Row]) -> None:
+    """Raises unless all cases had the same client model and prior: averages would mix them."""
+    first: Row | None = None
+    for row in rows:
+        first = row if first is None else first
+        ours, theirs = (each.get("details", {}).get("setting", {}) for each in (first, row))
+        changed = [what for what in ("client", "prior") if ours.get(what) != theirs.get(what)]
+        if changed:
+            raise UserError(
+                f"The cases {first['name']!r} and {row['name']!r} were run with another "
+                f"{' and another '.join(changed)}: they cannot be in one report. Report their runs "
+                "separately."
+            )
 
 
 def _add(

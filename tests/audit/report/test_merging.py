@@ -177,3 +177,14 @@ def test_every_placing_field_is_required(tmp_path, field):
     (tmp_path / "result.json").write_text(json.dumps(made))
     with pytest.raises(UnreadableResultError, match=f"has no '{field}'"):
         read_row(tmp_path / "result.json", CASE_FIELDS)
+
+
+def test_runs_with_another_client_model_or_prior_are_not_averaged_together(tmp_path):
+    runs = []
+    for name, index, prior in (("a", 0, "p"), ("b", 1, "q")):
+        made = row(plan(), index, "attack", "none", "cma", 12.0)
+        made["details"]["setting"] = {"client": "c", "prior": prior}
+        runs.append(tmp_path / name)
+        write_case(runs[-1], made, plan())
+    with pytest.raises(UserError, match="run with another prior"):
+        build_report(runs, tmp_path / "out")

@@ -1,0 +1,56 @@
+"""What an audit leaves in TensorBoard at its end."""
+
+import json
+
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+
+@pytest.fixture
+def finished(audit, tiny_config, tmp_path):
+    config = yaml.safe_load(tiny_config.read_text())
+    config["data"]["controls"] = ["null_random", "bound"]
+    tiny_config.write_text(yaml.safe_dump(config, sort_keys=False))
+    assert audit("--budget", "3") == 0
+    return tmp_path / "runs" / "tiny"
+
+
+def _events(folder):
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return events
+
+
+def test_parameters_stand_beside_final_metrics(finished, audit):
+    rows = json.loads((finished / "summary.json").read_text())
+    attacks = [row for row in rows if row["role"] == "attack"]
+    folders = finished / "tensorboard" / "hparams"
+    assert {folder.name for folder in folders.iterdir()} == {row["name"] for row in attacks}
+    for row in attacks:
+        events = _events(folders / row["name"])
+        assert events.Scalars("psnr")[0].value == pytest.approx(row["psnr"], rel=1e-5)
+        content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+        given = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+        assert given["defense"].string_value == row["defense"]
+        assert given["image"].number_value == row["image_index"]
+        if row["defense"] == "noise0.1":
+            assert given["std"].number_value == pytest.approx(0.1)
+    # Run again, nothing is written twice.
+    files = sorted(folders.rglob("events*"))
+    assert audit("--budget", "3") == 0
+    assert sorted(folders.rglob("events*")) == files
+
+
+def test_every_client_has_a_picture_and_its_legend(finished):
+    events = _events(finished / "tensorboard")
+    for index in (0, 3):
+        tag = f"clients/image{index:06d}_seed0"
+        (picture,) = events.Images(tag)
+        # The private image and four cases, 8 pixels each, with 2 between and around.
+        assert (picture.width, picture.height) == (5 * 8 + 6 * 2, 8 + 2 * 2)
+        legend = events.Tensors(f"{tag}/text_summary")[0].tensor_proto.string_val[0].decode()
+        assert legend.splitlines()[0] == "1. private"
+        assert "attack none cma" in legend
+        assert "bound cma" in legend
