@@ -35,9 +35,8 @@ class SaveAuditConfig(SaveConfigCallback):
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes ``config.yaml``."""
         if trainer.is_global_zero and isinstance(pl_module, AuditModule):
-            path = pl_module.run_folder.path / self.config_filename
             # A null that overrides a default must not be lost.
-            self.parser.save(self.config, str(path), skip_none=False, overwrite=True)
+            pl_module.run_folder.write_config(self.parser.dump(self.config, skip_none=False))
 
 
 class AuditCLI(LightningCLI):

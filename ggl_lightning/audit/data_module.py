@@ -24,6 +24,8 @@ from ggl_lightning.errors import UserError, check_non_negative, check_positive
 
 _log = logging.getLogger(__name__)
 
+_LARGEST_SEED = 2**63 - 1  # what torch's generators take
+
 
 class CaseDataset(Dataset[Case]):
     """Cases by their position, with their images.
@@ -144,8 +146,10 @@ class AuditDataModule(pl.LightningDataModule):
             listed(idx)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds is {self.seeds}: it must list at least one value, each once.")
-        if min(self.seeds) < 0:
-            raise UserError(f"seeds is {self.seeds}: a seed must not be negative.")
+        if not 0 <= min(self.seeds) <= max(self.seeds) <= _LARGEST_SEED:
+            raise UserError(
+                f"seeds is {self.seeds}: a seed must not be negative, nor above {_LARGEST_SEED}."
+            )
         if Role.attack in controls:
             raise UserError("controls lists attack, which is none: attacks are always run.")
         for what, names in (("defense", defenses), ("attack", attacks)):
@@ -176,6 +180,7 @@ class AuditDataModule(pl.LightningDataModule):
         )
         self.companions = Companions(images, labels, self.decoys)
         specs = self._without_others(specs)
+        _check_distinct(specs)
         self.cases = CaseDataset(images, labels, specs, self.defenses, self.attacks)
         self._finished: frozenset[str] = frozenset()
 
@@ -225,3 +230,19 @@ class AuditDataModule(pl.LightningDataModule):
     ) -> Any:
         """Leaves a case as it is; `AuditModule` moves what it needs."""
         return batch
+
+
+def _check_distinct(specs: Sequence[CaseSpec]) -> None:
+    """Raises if two cases would share a folder, since parts of their names run together."""
+    known: dict[str, CaseSpec] = {}
+    for spec in specs:
+        other = known.setdefault(spec.name, spec)
+        if other is not spec:
+            raise UserError(
+                f"Two cases are called {spec.name!r}: {_parts(other)} and {_parts(spec)}. Give the "
+                "defense or the attack another name."
+            )
+
+
+def _parts(spec: CaseSpec) -> str:
+    return f"{spec.role} with defense {spec.defense_name!r} and attack {spec.attack_name!r}"

@@ -28,7 +28,8 @@ def save_images(images: Tensor, path: Path) -> None:
     A single image is written without any border.
     """
     columns = math.ceil(math.sqrt(len(images)))
-    save_image(to_unit_range(images), path, nrow=columns, padding=0)
+    with replacing(path) as unfinished:
+        save_image(to_unit_range(images), unfinished, nrow=columns, padding=0, format="PNG")
 
 
 def comparison_sheet(cases: Sequence[tuple[dict[str, Any], Path]], path: Path) -> None:

@@ -30,6 +30,7 @@ from torch import Tensor
 from ggl_lightning.atomic_file import remove_unfinished, replacing
 from ggl_lightning.attacks.history import losses_csv
 from ggl_lightning.audit.case import Role, check_name
+from ggl_lightning.audit.links import refuse_links
 from ggl_lightning.audit.outcome import Outcome
 from ggl_lightning.audit.pictures import comparison_sheet, save_images
 from ggl_lightning.audit.row import DONE, FAILED, CaseResult
@@ -53,18 +54,21 @@ class RunFolder:
         """The folder of an experiment within the folder of all runs.
 
         Raises:
-            UserError: If ``exp_name`` is not safe as a folder's name.
+            UserError: If ``exp_name`` is not safe as a folder's name, or ``out_dir`` is no path.
         """
         check_name("experiment (exp_name)", exp_name)
+        if "\0" in str(out_dir):
+            raise UserError(f"out_dir is {str(out_dir)!r}: a path cannot hold the character NUL.")
         return cls(Path(out_dir) / exp_name)
 
     def make(self) -> None:
         """Creates the folder unless it is there.
 
         Raises:
-            UserError: If it cannot be created or written to.
+            UserError: If it cannot be created or written to, or holds links out of it.
         """
         try:
+            refuse_links(self.path)
             self._cases.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
                 pass
@@ -96,8 +100,9 @@ class RunFolder:
             training_keys: Likewise, of every federated training.
 
         Raises:
-            UserError: If it holds the result of a case that is not one of these.
+            UserError: If it holds the result of a case that is not one of these, or links.
         """
+        refuse_links(self.path)
         for what, folder, keys in (
             ("case", self._cases, expected_keys),
             ("federated training", self._trainings, training_keys),
@@ -122,13 +127,17 @@ class RunFolder:
         text = json.dumps({**found, "starts": [*earlier, found["started"]]}, indent=2)
         write_atomically(file, text + "\n")
 
+    def write_config(self, text: str) -> None:
+        """Writes ``config.yaml``."""
+        write_atomically(self.path / "config.yaml", text)
+
     def case_folder(self, name: str) -> Path:
         """Where everything of one case is kept."""
         return self._cases / name
 
     def load(self, name: str) -> CaseResult | None:
         """The result of a finished case, or None if it has none that can be read."""
-        return _read_result(self._cases / name / "result.json")
+        return _read_own(self._cases / name, "result.json")
 
     def write_case(self, originals: Tensor, outcome: Outcome) -> None:
         """Writes one finished case, ``result.json`` last.
@@ -142,7 +151,8 @@ class RunFolder:
         remove_unfinished(folder)
         save_images(originals, folder / "original.png")
         save_images(outcome.reconstructions, folder / "reconstruction.png")
-        np.save(folder / "latent.npy", outcome.latents.numpy(), allow_pickle=False)
+        with replacing(folder / "latent.npy") as unfinished, unfinished.open("wb") as file:
+            np.save(file, outcome.latents.numpy(), allow_pickle=False)
         write_atomically(folder / "losses.csv", losses_csv(outcome.histories))
         _write_result(folder, outcome.result)
 
@@ -156,7 +166,7 @@ class RunFolder:
 
     def load_training(self, name: str) -> CaseResult | None:
         """The result of a finished federated training, or None."""
-        return _read_result(self._trainings / name / "result.json")
+        return _read_own(self._trainings / name, "result.json")
 
     def write_training(self, result: CaseResult) -> None:
         """Writes the row of a federated training, whether it was completed or not."""
@@ -228,7 +238,13 @@ def _write_failure(folder: Path, result: CaseResult) -> None:
 
 
 def _read_row(folder: Path) -> CaseResult | None:
-    return _read_result(folder / "result.json") or _read_result(folder / "failure.json")
+    return _read_own(folder, "result.json") or _read_own(folder, "failure.json")
+
+
+def _read_own(folder: Path, file: str) -> CaseResult | None:
+    """A result that says of itself what its folder says: its name stands for files elsewhere."""
+    found = _read_result(folder / file)
+    return found if found is not None and found.get("name") == folder.name else None
 
 
 def _read_result(file: Path) -> CaseResult | None:

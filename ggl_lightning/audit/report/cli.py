@@ -47,7 +47,14 @@ def _output(run_dirs: list[Path], output: Path | None) -> Path:
             )
         return run_dirs[0]
     own = [run_dirs[0].resolve()] if len(run_dirs) == 1 else []
-    if output.resolve() not in own and (output / "cases").exists():
+    try:
+        is_a_run = (output / "cases").exists()
+    except OSError as error:
+        raise UserError(
+            f"The report cannot be written to {output} ({error.strerror}): give another folder "
+            "with --output."
+        ) from error
+    if is_a_run and output.resolve() not in own:
         raise UserError(
             f"--output is {output}, which is a run folder with its own report: give a folder of "
             "its own."
