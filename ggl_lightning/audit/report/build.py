@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ggl_lightning.audit.report.collect import collect
+from ggl_lightning.audit.report.collect import Results, collect
 from ggl_lightning.audit.report.files import write_bytes
 from ggl_lightning.audit.report.groups import read_groups
 from ggl_lightning.audit.report.latex import latex_table
@@ -34,7 +34,11 @@ def build_report(run_dirs: Sequence[Path], output: Path) -> Path:
         UserError: If the results cannot be read or contradict each other, or ``output`` cannot be
             written to.
     """
-    results = collect(run_dirs)
+    return write_report(collect(run_dirs), output)
+
+
+def write_report(results: Results, output: Path) -> Path:
+    """Writes the report of results that have been read; otherwise like `build_report`."""
     statistics = compute_statistics(results.rows, results.utility)
     groups = read_groups(statistics, results.defenses, results.attacks)
     table = results_table(results.rows)
