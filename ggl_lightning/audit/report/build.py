@@ -54,8 +54,8 @@ def build_report(run_dirs: Sequence[Path], output: Path) -> Path:
             write_bytes(output / name, content)
     except OSError as error:
         raise UserError(
-            f"The report cannot be written to {output} ({error.strerror}): give another folder "
-            "with --output."
+            f"The report cannot be written to {output} ({error.strerror}): mend that, or write it "
+            "elsewhere with audit.py report RUN_DIR --output DIR."
         ) from error
     return output / "report.html"
 
