@@ -21,7 +21,6 @@ from ggl_lightning.audit.interruption import run_interruptibly
 from ggl_lightning.audit.module import AuditModule, failure_summary
 from ggl_lightning.audit.run_folder import RunFolder
 from ggl_lightning.audit.shortcuts import DRY_RUN, add_shortcuts, apply_shortcuts, spell_out
-from ggl_lightning.audit.table import format_table
 from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import UserError
 
@@ -130,7 +129,7 @@ def main(args: list[str]) -> int:
     if exit_code != 0:
         return exit_code
     if cli.trainer.is_global_zero:
-        print(format_table(cli.model.run_folder))
+        print(cli.model.table)
     if cli.model.failures:
         print(failure_summary(cli.model.failures), file=sys.stderr)
         return exit_codes.FAILED_CASES

@@ -18,10 +18,11 @@ from ggl_lightning.audit.environment import environment
 from ggl_lightning.audit.fingerprint import CaseKeys, module_hash
 from ggl_lightning.audit.group_means import GroupMeans
 from ggl_lightning.audit.patience import Patience
-from ggl_lightning.audit.report import build_report
+from ggl_lightning.audit.report import collect, write_report
 from ggl_lightning.audit.row import DONE, FAILED, CaseResult, failed_row, without_result
 from ggl_lightning.audit.run_folder import RunFolder
 from ggl_lightning.audit.scoring import Scorer
+from ggl_lightning.audit.table import format_table
 from ggl_lightning.audit.tensorboard import log_outcome
 from ggl_lightning.audit.trainings import Trainings
 from ggl_lightning.clients import (
@@ -74,6 +75,7 @@ class AuditModule(SearchHost):
     Attributes:
         failures: Rows of the cases and trainings that could not be completed, once the test is
             over; on rank zero those of all ranks.
+        table: What to show the user of the results, once the test is over; on rank zero.
 
     Raises:
         UserError: If ``exp_name`` is not safe as a folder's name or ``random_samples`` is not
@@ -113,6 +115,7 @@ class AuditModule(SearchHost):
         ).requires_grad_(False)
         self.utility = utility
         self.failures: list[CaseResult] = []
+        self.table = ""
         self._means: dict[tuple[str | None, str | None], GroupMeans] = {}
 
     def configure_callbacks(self) -> list[pl.Callback]:
@@ -131,9 +134,8 @@ class AuditModule(SearchHost):
         self.prepare(self._grid)
         finished: frozenset[str] = frozenset()
         if self.trainer.is_global_zero:
-            self.run_folder.open(self.keys, self.training_keys)
+            finished = self.run_folder.open(self.keys, self.training_keys)
             self.run_folder.write_environment(environment(self.device, self.trainer.world_size))
-            finished = self.run_folder.finished(self.keys)
         # Ranks must agree on what is left, or they would not share it out alike.
         self._grid.leave_out_of_account(self.trainer.strategy.broadcast(finished))
 
@@ -241,21 +243,31 @@ class AuditModule(SearchHost):
     def _write_outcome(self) -> None:
         """Writes what is said of all cases together, those of other ranks and runs included."""
         folder = self.run_folder
-        rows = folder.rows(self.keys)
-        written = [*rows, *folder.training_rows(self.training_keys)]
-        failures = {row["name"]: row for row in written if row["status"] == FAILED}
+        folder.tidy()
+        rows: list[CaseResult] = []
+        trainings: list[CaseResult] = []
+        self.table = format_table([], folder.path)
+        if folder.has_rows():
+            results = collect([folder.path])
+            by_name = {row["name"]: row for row in results.rows}
+            rows = [by_name[name] for name in self.keys if name in by_name]
+            trainings = [row for row in results.utility if row["name"] in self.training_keys]
+            folder.write_picture(rows)
+            write_report(results, folder.path)
+            self.table = format_table(results.rows, folder.path)
+        self._add_failures([*rows, *trainings])
+        loggers = [each for each in self.loggers if isinstance(each, TensorBoardLogger)]
+        log_outcome(loggers, folder, rows)
+
+    def _add_failures(self, written: list[CaseResult]) -> None:
+        """Completes the failures by those of other ranks, which are on disk only."""
         # A process that could not write a result may not have been able to write why, either.
         unwritten = {name: without_result(name) for name in self._names_due()}
         unwritten |= {row["name"]: row for row in self.failures}
         for row in written:
             unwritten.pop(row["name"], None)
-        self.failures = [*failures.values(), *unwritten.values()]
-        folder.tidy()
-        if written:
-            folder.write_picture(rows)
-            build_report([folder.path], folder.path)
-        loggers = [each for each in self.loggers if isinstance(each, TensorBoardLogger)]
-        log_outcome(loggers, folder, rows)
+        failed = [row for row in written if row["status"] == FAILED]
+        self.failures = [*failed, *unwritten.values()]
 
     def _names_due(self) -> list[str]:
         """Cases and trainings that have been run by now, on one rank or another."""

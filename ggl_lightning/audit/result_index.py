@@ -38,6 +38,7 @@ class ResultIndex:
         _check_names(rows, "attack", _attack_settings)
         self._cases = _without_duplicates(rows, _identity)
         self._utility = _without_duplicates(utility_rows, lambda row: (row["defense"], row["seed"]))
+        self._roles = {_role(row) for row in self._cases.values()}
         self.groups: dict[Group, list[Row]] = {}
         for row in self._cases.values():
             if _role(row) == "attack":
@@ -45,7 +46,7 @@ class ResultIndex:
 
     def has(self, role: str) -> bool:
         """Whether any case has a role."""
-        return any(_role(row) == role for row in self._cases.values())
+        return role in self._roles
 
     def control(self, role: str, row: Row) -> Row | None:
         """The finished control of an attack's case, if there is one.

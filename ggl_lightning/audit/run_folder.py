@@ -78,47 +78,55 @@ class RunFolder:
                 "one with --out_dir."
             ) from error
 
-    def open(self, expected_keys: dict[str, str], training_keys: dict[str, str]) -> None:
+    def open(self, expected_keys: dict[str, str], training_keys: dict[str, str]) -> frozenset[str]:
         """Creates the folder, or makes sure that what it holds belongs to this audit.
 
         Args:
             expected_keys: The key of every case of this audit, by the case's name.
             training_keys: Likewise, of every federated training.
 
+        Returns:
+            Names of the cases that have a result.
+
         Raises:
             UserError: If the folder cannot be written to, or holds the result of a case that is
                 not one of these.
         """
         self.make()
-        self.check(expected_keys, training_keys)
+        return self.check(expected_keys, training_keys)
 
-    def check(self, expected_keys: dict[str, str], training_keys: dict[str, str]) -> None:
+    def check(self, expected_keys: dict[str, str], training_keys: dict[str, str]) -> frozenset[str]:
         """Makes sure that what the folder holds, if there is one, belongs to this audit.
 
         Args:
             expected_keys: The key of every case of this audit, by the case's name.
             training_keys: Likewise, of every federated training.
 
+        Returns:
+            Names of the cases that have a result which can be read.
+
         Raises:
             UserError: If it holds the result of a case that is not one of these, or links.
         """
         refuse_links(self.path)
-        for what, folder, keys in (
-            ("case", self._cases, expected_keys),
-            ("federated training", self._trainings, training_keys),
-        ):
-            for file in sorted(folder.glob("*/result.json")):
-                result = _read_result(file)
-                if result is not None and keys.get(file.parent.name) != result.get("key"):
-                    raise UserError(
-                        f"{self.path} already holds other results: its {what} {file.parent.name} "
-                        "was run with another configuration. Give this audit another --exp_name or "
-                        "--out_dir, or remove that folder yourself."
-                    )
+        self._check("federated training", self._trainings, training_keys)
+        return self._check("case", self._cases, expected_keys)
 
-    def finished(self, names: Iterable[str]) -> frozenset[str]:
-        """Which of these cases have a result that can be read."""
-        return frozenset(name for name in names if self.load(name) is not None)
+    def _check(self, what: str, folder: Path, keys: dict[str, str]) -> frozenset[str]:
+        finished = set()
+        names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+        for name in names:
+            result = _read_result(folder / name / "result.json")
+            if result is None:
+                continue
+            if keys.get(name) != result.get("key"):
+                raise UserError(
+                    f"{self.path} already holds other results: its {what} {name} was run with "
+                    "another configuration. Give this audit another --exp_name or --out_dir, or "
+                    "remove that folder yourself."
+                )
+            finished.add(name)
+        return frozenset(finished)
 
     def write_environment(self, found: dict[str, Any]) -> None:
         """Writes ``environment.json``, with the start times of all runs into this folder."""
@@ -173,17 +181,10 @@ class RunFolder:
         write = _write_failure if result["status"] == FAILED else _write_result
         write(self._trainings / result["name"], result)
 
-    def rows(self, names: Iterable[str]) -> list[CaseResult]:
-        """The rows of all cases that were run, completed or not.
-
-        Args:
-            names: The cases, in the order they are listed; those that were not run are left out.
-        """
-        return [row for name in names if (row := _read_row(self._cases / name)) is not None]
-
-    def training_rows(self, names: Iterable[str]) -> list[CaseResult]:
-        """The rows of all federated trainings that were run, completed or not."""
-        return [row for name in names if (row := _read_row(self._trainings / name)) is not None]
+    def has_rows(self) -> bool:
+        """Whether any case or federated training has left its row, completed or not."""
+        files = ("result.json", "failure.json")
+        return any(True for file in files for _ in self.path.glob(f"*/*/{file}"))
 
     def write_picture(self, rows: Iterable[CaseResult]) -> None:
         """Writes ``summary.png``: private images beside what the attacks made of them.
@@ -200,14 +201,6 @@ class RunFolder:
     def tidy(self) -> None:
         """Removes what a killed process has left half-written."""
         remove_unfinished(self.path)
-
-    def results(self) -> list[CaseResult]:
-        """The rows of ``summary.json``, in their order: those the report was last built from.
-
-        Empty if there is no report yet, since no case has left a result.
-        """
-        file = self.path / "summary.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
 
     @property
     def _cases(self) -> Path:
@@ -237,10 +230,6 @@ def _write_failure(folder: Path, result: CaseResult) -> None:
     write_atomically(folder / "failure.json", json.dumps(result, indent=2) + "\n")
 
 
-def _read_row(folder: Path) -> CaseResult | None:
-    return _read_own(folder, "result.json") or _read_own(folder, "failure.json")
-
-
 def _read_own(folder: Path, file: str) -> CaseResult | None:
     """A result that says of itself what its folder says: its name stands for files elsewhere."""
     found = _read_result(folder / file)
@@ -250,7 +239,7 @@ def _read_own(folder: Path, file: str) -> CaseResult | None:
 def _read_result(file: Path) -> CaseResult | None:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:  # damaged from outside, since results are written in one step: run it again
         return None

@@ -143,11 +143,15 @@ def _identification(cases: list[Row], name: str) -> dict[str, Any]:
             of_image[1].extend([row["decoys"]] * len(ranks))
     if not trials:
         return {"missing": why_missing(cases, name, "there were no decoys")}
+    alike: dict[int, list[tuple[list[int], list[int]]]] = {}  # images by how many ranks they have
+    for _, of_image in sorted(trials.items()):
+        alike.setdefault(len(of_image[0]), []).append(of_image)
     found: dict[str, Any] = {}
     for k in _TOP:
         rate = IdentificationRate(k, **LOCAL)
-        for _, (ranks, decoys) in sorted(trials.items()):
-            rate.update(torch.tensor([ranks]), torch.tensor([decoys]))
+        for _, images in sorted(alike.items()):
+            ranks, decoys = torch.tensor(images).unbind(dim=1)
+            rate.update(ranks, decoys)
         found[f"top{k}"] = plain(rate)
     return {**found, "decoys": min(min(decoys) for _, decoys in trials.values())}
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ggl_lightning.audit.report.collect import collect
-from ggl_lightning.audit.report.files import write_bytes
+from ggl_lightning.audit.report.collect import Results, collect
+from ggl_lightning.audit.report.files import write_chunks
 from ggl_lightning.audit.report.groups import read_groups
 from ggl_lightning.audit.report.latex import latex_table
 from ggl_lightning.audit.report.markdown import markdown_table
 from ggl_lightning.audit.report.page import render_page
-from ggl_lightning.audit.report.tables import csv_bytes, parquet_bytes, results_table
+from ggl_lightning.audit.report.rows import Row
+from ggl_lightning.audit.report.tables import csv_lines, parquet_bytes, results_table
 from ggl_lightning.audit.statistics import compute_statistics
 from ggl_lightning.errors import UserError
 
@@ -35,23 +36,27 @@ def build_report(run_dirs: Sequence[Path], output: Path) -> Path:
         UserError: If the results cannot be read or contradict each other, or ``output`` cannot be
             written to.
     """
-    results = collect(run_dirs)
+    return write_report(collect(run_dirs), output)
+
+
+def write_report(results: Results, output: Path) -> Path:
+    """Writes the report of results that have been read; otherwise like `build_report`."""
     statistics = compute_statistics(results.rows, results.utility)
     groups = read_groups(statistics, results.defenses, results.attacks)
     table = results_table(results.rows)
-    files = {
-        "results.csv": csv_bytes(table),
-        "results.parquet": parquet_bytes(table),
-        "summary.json": _json(results.rows).encode(),
-        "statistics.json": _json(statistics).encode(),
-        "table.tex": latex_table(groups).encode(),
-        "table.md": markdown_table(results.rows).encode(),
-        "report.html": render_page(results, statistics, groups).encode(),
+    files: dict[str, Iterable[bytes]] = {
+        "results.csv": csv_lines(table),
+        "results.parquet": [parquet_bytes(table)],
+        "summary.json": _row_by_row(results.rows),
+        "statistics.json": [_json(statistics, indent=2).encode(), b"\n"],
+        "table.tex": [latex_table(groups).encode()],
+        "table.md": [markdown_table(results.rows).encode()],
+        "report.html": [render_page(results, statistics, groups).encode()],
     }
     try:
         output.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            write_bytes(output / name, content)
+            write_chunks(output / name, content)
     except OSError as error:
         raise UserError(
             f"The report cannot be written to {output} ({error.strerror}): mend that, or write it "
@@ -60,5 +65,12 @@ def build_report(run_dirs: Sequence[Path], output: Path) -> Path:
     return output / "report.html"
 
 
-def _json(content: Any) -> str:
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+def _row_by_row(rows: Sequence[Row]) -> Iterator[bytes]:
+    """A list with one row in a line."""
+    for position, row in enumerate(rows):
+        yield f"{',' if position else '['}\n{_json(row)}".encode()
+    yield b"\n]\n" if rows else b"[]\n"
+
+
+def _json(content: Any, indent: int | None = None) -> str:
+    return json.dumps(content, indent=indent, allow_nan=False)

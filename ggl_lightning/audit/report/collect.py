@@ -15,6 +15,7 @@ from ggl_lightning.audit.report.rows import (
     ROLES,
     UTILITY_FIELDS,
     Row,
+    Shared,
     UnreadableResultError,
     read_row,
 )
@@ -113,6 +114,7 @@ def collect(run_dirs: Sequence[Path]) -> Results:
         raise UserError("No run folder was given: name at least one.")
     labels = _labels(run_dirs)
     cases, utility = _Merged(), _Merged()
+    shared = Shared()
     unreadable: list[Unreadable] = []
     runs = []
     for run_dir, label in zip(run_dirs, labels, strict=True):
@@ -125,8 +127,8 @@ def collect(run_dirs: Sequence[Path]) -> Results:
             ("cases", CASE_FIELDS, cases),
             ("utility", UTILITY_FIELDS, utility),
         ):
-            for folder in sorted((run_dir / kind).glob("*/")):
-                found += _add(folder, fields, merged, f"{label}/{kind}", unreadable)
+            for folder in sorted((run_dir / kind).glob("*/"), key=lambda path: path.name):
+                found += _add(folder, fields, shared, merged, f"{label}/{kind}", unreadable)
         if not found:
             raise UserError(
                 f"{run_dir} holds no results: a run folder has cases/NAME/result.json for every "
@@ -175,6 +177,7 @@ def _check_settings(rows: Iterable[Row]) -> None:
 def _add(
     folder: Path,
     fields: dict[str, tuple[type, ...]],
+    shared: Shared,
     merged: _Merged,
     where: str,
     unreadable: list[Unreadable],
@@ -187,7 +190,7 @@ def _add(
     if file is None:  # a case that is under way, or was interrupted
         return 0
     try:
-        merged.add(read_row(file, fields), folder)
+        merged.add(read_row(file, fields, shared), folder)
     except UnreadableResultError as error:
         unreadable.append(Unreadable(f"{where}/{folder.name}/{file.name}", str(error)))
     except OSError as error:

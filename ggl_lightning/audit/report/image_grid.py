@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from ggl_lightning.audit.report.collect import Results
@@ -90,15 +91,18 @@ class ImageGrid:
 
 def make_grid(results: Results) -> ImageGrid:
     """Chooses columns and rows, and reads the pictures."""
-    images: dict[tuple[int, int], dict[Column, Row]] = {}
-    for row in results.rows:
-        column = Column(row["role"], row["defense"], row["attack"])
-        images.setdefault((row["image_index"], row["seed"]), {})[column] = row
-    columns = _columns({column for cases in images.values() for column in cases}, results)
+    images = dict.fromkeys((row["image_index"], row["seed"]) for row in results.rows)
+    kinds = {(row["role"], row["defense"], row["attack"]) for row in results.rows}
+    columns = _columns({Column(*kind) for kind in kinds}, results)
     most = max(1, min(MOST_IMAGES, MOST_PICTURES // max(1, len(columns))))
+    shown: dict[tuple[int, int], dict[Column, Row]] = {image: {} for image in islice(images, most)}
+    for row in results.rows:
+        cases = shown.get((row["image_index"], row["seed"]))
+        if cases is not None:
+            cases[Column(row["role"], row["defense"], row["attack"])] = row
     several_seeds = len({seed for _, seed in images}) > 1
     rows = []
-    for (index, seed), cases in list(images.items())[:most]:
+    for (index, seed), cases in shown.items():
         title = f"image {index}"
         count = max(row.get("images") or 1 for row in cases.values())
         if count > 1:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ggl_lightning.audit.report.collect import Results
 from ggl_lightning.audit.report.estimates import format_count, format_duration
 from ggl_lightning.audit.report.rows import ROLES, Row
 from ggl_lightning.audit.report.titles import ROLE_TITLES
+
+MOST_RANGES = 40
+"""Ranges of images or seeds that are spelt out at most."""
 
 
 def overview(results: Results) -> dict[str, object]:
@@ -50,12 +53,14 @@ def _sum(rows: Iterable[Row], column: str) -> float:
     return sum(row.get(column) or 0 for row in rows)
 
 
-def _ranges(numbers: Iterable[int]) -> str:
-    """Integers as ``0 to 3, 7``."""
+def _ranges(numbers: Collection[int]) -> str:
+    """Integers as ``0 to 3, 7``; of many that do not follow one another, how many there are."""
     spans: list[list[int]] = []
     for number in sorted(numbers):
         if spans and number == spans[-1][1] + 1:
             spans[-1][1] = number
         else:
             spans.append([number, number])
+    if len(spans) > MOST_RANGES:
+        return f"{format_count(len(numbers))} between {spans[0][0]} and {spans[-1][1]}"
     return ", ".join(f"{low}" if low == high else f"{low} to {high}" for low, high in spans)

@@ -26,10 +26,14 @@ from ggl_lightning.audit.report.image_grid import header_spans, make_grid
 from ggl_lightning.audit.report.losses import LossCurve, NoCurveError, read_curve
 from ggl_lightning.audit.report.overview import overview
 from ggl_lightning.audit.report.palette import MARKERS, Palette
+from ggl_lightning.audit.report.rows import Row
 from ggl_lightning.audit.report.strengths import find_sweeps
 from ggl_lightning.audit.report.titles import METRIC_TITLES
 from ggl_lightning.audit.report.verdict import judge
 from ggl_lightning.audit.report.verdict_tables import leakage_table, verdict_table
+
+MOST_CURVES = 200
+"""Loss curves of a defense and an attack that are read at most: more would show the same."""
 
 _TEMPLATES = "templates"
 
@@ -46,7 +50,7 @@ def render_page(results: Results, statistics: Mapping[str, Any], groups: Sequenc
     palette = Palette(results.defenses, results.attacks, parameters)
     verdicts = [judge(group) for group in groups]
     grid = make_grid(results)
-    losses, without_losses = _loss_figures(results, palette)
+    losses, without_losses, losses_left_out = _loss_figures(results, palette)
     script = _asset("report.js")
     environment = Environment(
         loader=PackageLoader("ggl_lightning.audit.report", _TEMPLATES),
@@ -78,6 +82,8 @@ def render_page(results: Results, statistics: Mapping[str, Any], groups: Sequenc
         grid_spans=header_spans(grid.columns[1:]),
         losses=losses,
         without_losses=without_losses,
+        losses_left_out=losses_left_out,
+        most_curves=MOST_CURVES,
         differences_table=differences_table(statistics.get("differences") or [], results.attacks),
         failures_table=failures_table(results),
         missing_table=missing_metrics_table(statistics, results.rows),
@@ -108,19 +114,24 @@ def _strength_figures(groups: Sequence[Group], palette: Palette) -> list[Markup]
     return [figure for figure in figures if figure is not None]
 
 
-def _loss_figures(results: Results, palette: Palette) -> tuple[list[Markup], dict[str, int]]:
-    """A figure per attack, and how many cases have no curve by reason."""
+def _loss_figures(results: Results, palette: Palette) -> tuple[list[Markup], dict[str, int], int]:
+    """A figure per attack, how many cases have no curve by reason, and how many were not read."""
+    cases: dict[tuple[str, str], list[Row]] = {}
+    for row in results.rows:
+        if row["role"] == "attack" and row["status"] == "done":
+            cases.setdefault((row["attack"], row["defense"]), []).append(row)
     curves: dict[str, dict[str, list[LossCurve]]] = {}
     without: dict[str, int] = {}
-    for row in results.rows:
-        if row["role"] != "attack" or row["status"] != "done":
-            continue
-        try:
-            curve = read_curve(results.folders[row["key"]] / "losses.csv")
-        except NoCurveError as error:
-            without[str(error)] = without.get(str(error), 0) + 1
-            continue
-        curves.setdefault(row["attack"], {}).setdefault(row["defense"], []).append(curve)
+    for (attack, defense), of_both in cases.items():
+        read = min(len(of_both), MOST_CURVES)
+        for i in range(read):  # evenly spaced
+            row = of_both[i * len(of_both) // read]
+            try:
+                curve = read_curve(results.folders[row["key"]] / "losses.csv")
+            except NoCurveError as error:
+                without[str(error)] = without.get(str(error), 0) + 1
+                continue
+            curves.setdefault(attack, {}).setdefault(defense, []).append(curve)
     figures = [
         draw_loss_curves(
             attack,
@@ -131,4 +142,5 @@ def _loss_figures(results: Results, palette: Palette) -> tuple[list[Markup], dic
         for i, attack in enumerate(results.attacks, start=1)
         if attack in curves
     ]
-    return figures, without
+    left_out = sum(max(0, len(of_both) - MOST_CURVES) for of_both in cases.values())
+    return figures, without, left_out

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,20 +73,52 @@ class UnreadableResultError(Exception):
     """A result file that exists and says nothing usable: its message is the reason."""
 
 
-def read_row(file: Path, fields: dict[str, tuple[type, ...]]) -> Row:
+_MOST_SHARED = 10_000
+
+
+class Shared:
+    """Makes JSON's objects, one for all that are equal: rows then take a quarter of the memory.
+
+    Settings and reasons are the same in most rows; so are all names. Objects with a list in them
+    are mostly of one case alone and are not looked for. Nobody may change what is shared.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, Row] = {}
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> Row:
+        """The object with these names and values."""
+        made = {sys.intern(name): value for name, value in pairs}
+        if any(isinstance(value, list) for value in made.values()):
+            return made
+        text = repr(pairs)  # tells 1 from 1.0 and True
+        known = self._known.get(text)
+        if known is None and len(self._known) < _MOST_SHARED:
+            self._known[text] = made
+        return made if known is None else known
+
+
+def read_row(
+    file: Path,
+    fields: dict[str, tuple[type, ...]],
+    make: Callable[[list[tuple[str, Any]]], Row] = dict,
+) -> Row:
     """Reads one result.
 
     Args:
         file: A ``result.json`` or ``failure.json``.
         fields: `CASE_FIELDS` or `UTILITY_FIELDS`.
+        make: Makes the row and the objects in it; a `Shared`, for many rows.
 
     Raises:
         UnreadableResultError: If it is not JSON (cut short, or holding NaN) or lacks a field.
         OSError: If it cannot be opened.
     """
     try:
-        row = json.loads(file.read_bytes().decode(), parse_constant=_refuse_constant)
-        json.dumps(row, ensure_ascii=False).encode()  # an escaped half of a character is none
+        text = file.read_bytes().decode()
+        row = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=make)
+        if "\\u" in text:  # an escaped half of a character is none
+            json.dumps(row, ensure_ascii=False).encode()
     except ValueError as error:
         raise UnreadableResultError(f"not valid JSON: {error}") from error
     if not isinstance(row, dict):

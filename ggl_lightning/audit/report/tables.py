@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from ggl_lightning.audit.report.rows import COLUMNS, TEXT_COLUMNS, Row
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _NEED_QUOTES = re.compile('[",\r\n]')
 _INT64 = 2**63
+_ROWS_AT_A_TIME = 1000
 
 
 def results_table(rows: Sequence[Row]) -> pa.Table:
@@ -28,15 +29,16 @@ def results_table(rows: Sequence[Row]) -> pa.Table:
     return pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
 
 
-def csv_bytes(table: pa.Table) -> bytes:
-    """The table as UTF-8 CSV: numbers exactly, nulls as empty cells.
+def csv_lines(table: pa.Table) -> Iterator[bytes]:
+    """The table as UTF-8 CSV, line by line: numbers exactly, nulls as empty cells.
 
     A spreadsheet takes text that begins with ``= + - @``, a tab or a carriage return for a
     formula, and may run it: such text gets an apostrophe in front. Numbers do not.
     """
-    rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
-    lines = [",".join(map(_csv_cell, row)) for row in (table.column_names, *rows)]
-    return ("\n".join(lines) + "\n").encode()
+    yield _csv_line(table.column_names)
+    for part in table.to_batches(max_chunksize=_ROWS_AT_A_TIME):
+        for row in zip(*(column.to_pylist() for column in part.columns), strict=True):
+            yield _csv_line(row)
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -49,6 +51,10 @@ def parquet_bytes(table: pa.Table) -> bytes:
 def harmless(text: str) -> str:
     """Text as a spreadsheet's cell that is not taken for a formula."""
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def _csv_line(cells: Iterable[Any]) -> bytes:
+    return (",".join(map(_csv_cell, cells)) + "\n").encode()
 
 
 def _csv_cell(value: Any) -> str:

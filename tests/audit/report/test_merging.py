@@ -4,10 +4,12 @@ import json
 import shutil
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import audit
-from ggl_lightning.audit.report import build_report
-from ggl_lightning.audit.report.rows import CASE_FIELDS, UnreadableResultError, read_row
+from ggl_lightning.audit.report import build_report, collect
+from ggl_lightning.audit.report.rows import CASE_FIELDS, Shared, UnreadableResultError, read_row
 from ggl_lightning.cli import run_command
 from ggl_lightning.errors import UserError
 from tests.audit.report.fabricated import Plan, failed, row, rows, write_case, write_run
@@ -47,6 +49,35 @@ def test_the_order_of_the_runs_changes_no_table(tmp_path):
     build_report(runs[::-1], tmp_path / "other")
     for name in ("results.csv", "results.parquet", "statistics.json", "table.tex"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda values: st.lists(values) | st.dictionaries(st.text(max_size=2), values),
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), _JSON)))
+def test_sharing_equal_objects_changes_none(objects):
+    shared = Shared()
+    for each in objects:
+        text = json.dumps(each)
+        assert repr(json.loads(text, object_pairs_hook=shared)) == repr(json.loads(text))
+
+
+def test_rows_share_what_is_equal(tmp_path):
+    found = collect([write_run(tmp_path / "run", Plan(images=3))]).rows
+    assert found[0]["missing_metrics"] == rows(Plan())[0]["missing_metrics"]
+    assert len({id(row["missing_metrics"]) for row in found}) == 1
+    assert len({id(row["details"]) for row in found}) == len(found)
+
+
+@pytest.mark.parametrize("folder", ["cases", "utility"])
+def test_files_among_the_cases_are_no_cases(tmp_path, folder):
+    run = write_run(tmp_path / "run", Plan(images=1))
+    before = collect([run]).rows
+    (run / folder / "notes.txt").write_text("mine")
+    assert collect([run]).rows == before
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -7,6 +7,8 @@ import shutil
 import pytest
 
 from ggl_lightning.audit.report import build_report
+from ggl_lightning.audit.report.collect import Results
+from ggl_lightning.audit.report.overview import overview
 from tests.audit.report.fabricated import Plan, failed, row, rows, write_case, write_run
 from tests.audit.report.html_page import by_id, read_page, with_class
 
@@ -137,6 +139,32 @@ def test_pictures_are_bounded_and_the_page_says_so(tmp_path):
     page = read_page(build_report([write_run(tmp_path / "many", plan)], tmp_path / "out"))
     assert len(with_class(page, "grid")[0].all("tbody")[0].all("tr")) == 24
     assert "6 more private images are left out" in by_id(page, "images").text
+
+
+def test_loss_curves_that_are_read_are_bounded_and_the_page_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("ggl_lightning.audit.report.page.MOST_CURVES", 3)
+    plan = Plan(images=10, defenses=("none", "noise0.1"), utility=False, rounds=2)
+    run = write_run(tmp_path / "many", plan)
+    page = read_page(build_report([run], tmp_path / "out"))
+    assert "14 cases are not in the figures" in by_id(page, "losses").text
+    read = {0, 3, 6}
+    for case in rows(plan):
+        if case["role"] == "attack" and case["image_index"] not in read:
+            (run / "cases" / case["name"] / "losses.csv").unlink()
+    again = read_page(build_report([run], tmp_path / "again"))
+    assert by_id(again, "losses").text == by_id(page, "losses").text
+    monkeypatch.undo()
+    whole = read_page(build_report([run], tmp_path / "whole"))
+    assert "not in the figures" not in by_id(whole, "losses").text
+    assert "14 cases without a curve" in by_id(whole, "losses").text
+
+
+def test_many_scattered_images_are_counted_instead_of_listed(tmp_path):
+    few = [{**case, "image_index": 3 * case["image_index"]} for case in rows(Plan(images=3))]
+    many = [{**case, "image_index": 3 * case["image_index"]} for case in rows(Plan(images=50))]
+    for found, text in ((few, "0, 3, 6"), (many, "50 between 0 and 147")):
+        results = Results([], found, {}, [], [], [], [])
+        assert overview(results)["images"] == text
 
 
 def test_one_case_alone_makes_a_report_that_claims_nothing(tmp_path):

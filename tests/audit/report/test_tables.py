@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ggl_lightning.audit.report import build_report
 from ggl_lightning.audit.report.groups import read_groups
 from ggl_lightning.audit.report.latex import escape, latex_table
-from ggl_lightning.audit.report.tables import csv_bytes, harmless, parquet_bytes, results_table
+from ggl_lightning.audit.report.tables import csv_lines, harmless, parquet_bytes, results_table
 from tests.audit.report.fabricated import Plan, rows, write_run
 
 
@@ -78,7 +78,7 @@ def test_any_values_survive_and_no_text_is_a_formula(made):
     read = pq.read_table(io.BytesIO(parquet_bytes(table)))
     assert read.equals(table)
     # A lone carriage return in a cell is what newline="" keeps.
-    lines = list(csv.reader(io.StringIO(csv_bytes(table).decode(), newline="")))
+    lines = list(csv.reader(io.StringIO(b"".join(csv_lines(table)).decode(), newline="")))
     columns = [column.to_pylist() for column in read.columns]
     assert lines[0] == [harmless(name) for name in read.column_names]
     for line, record in zip(lines[1:], zip(*columns, strict=True), strict=True):
@@ -94,7 +94,7 @@ def test_any_values_survive_and_no_text_is_a_formula(made):
 
 def test_negative_numbers_stay_numbers():
     table = results_table([{"name": "-5", "psnr": -1.5, "seed": -3}])
-    (line,) = read_csv(csv_bytes(table).decode())
+    (line,) = read_csv(b"".join(csv_lines(table)).decode())
     assert (line["name"], line["psnr"], line["seed"]) == ("'-5", "-1.5", "-3")
 
 
