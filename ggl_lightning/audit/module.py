@@ -17,6 +17,7 @@ from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.environment import environment
 from ggl_lightning.audit.fingerprint import CaseKeys, module_hash
 from ggl_lightning.audit.group_means import GroupMeans
+from ggl_lightning.audit.patience import Patience
 from ggl_lightning.audit.report import collect, write_report
 from ggl_lightning.audit.row import DONE, FAILED, CaseResult, failed_row, without_result
 from ggl_lightning.audit.run_folder import RunFolder
@@ -204,6 +205,7 @@ class AuditModule(SearchHost):
 
     def on_test_start(self) -> None:
         """Puts together what runs cases, now that everything is on its device."""
+        self._patience = Patience()
         self._runner = self.runner(self._grid)
         # Every rank holds every group's means, whether or not it runs such a case: they reduce
         # over ranks together.
@@ -230,6 +232,7 @@ class AuditModule(SearchHost):
 
     def on_test_epoch_end(self) -> None:
         """Logs every group's means and writes the tables over all cases."""
+        self._patience.wait()
         for (defense, attack), means in self._means.items():
             found = means.compute()
             self.log_dict({f"{defense}/{attack}/{name}": value for name, value in found.items()})
