@@ -46,7 +46,7 @@ demo: $(INSTALLED)
 			--trainer.logger.init_args.save_dir $(DEMO) --trainer.max_time $(DEMO_TRAIN_TIME) && \
 		$(BIN)/python train_gan.py export --ckpt $(DEMO)/prior/checkpoints/last.ckpt \
 			--output $(DEMO)/prior/generator.safetensors; }
-	@echo "== 3/3  audit three held-out faces, undefended and under noise"
+	@echo "== 3/3  audit three held-out faces, undefended and under noise, beside nulls, bound and utility"
 	$(BIN)/python audit.py --config configs/audit/demo.yaml \
 		--data.images.init_args.root $(DEMO)/faces --out_dir $(DEMO) --exp_name audit $(DEMO_AUDIT_ARGS)
 

@@ -9,6 +9,8 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
+from jsonargparse import set_parsing_settings
+
 from ggl_lightning.errors import UserError
 
 _TRACEBACK_FLAG = "--traceback"
@@ -41,6 +43,8 @@ def run_command(
     ) not in {"", "0"}
     arguments = [argument for argument in arguments if argument != _TRACEBACK_FLAG]
     _hush_libraries()
+    # Lightning lets configurations come from any address; they name the code that is run.
+    set_parsing_settings(config_read_mode_fsspec_enabled=False)
     try:
         return command(arguments) or 0
     except UserError as error:

@@ -21,6 +21,8 @@ from ggl_lightning.audit.interruption import run_interruptibly
 from ggl_lightning.audit.module import AuditModule, failure_summary
 from ggl_lightning.audit.run_folder import RunFolder
 from ggl_lightning.audit.shortcuts import DRY_RUN, add_shortcuts, apply_shortcuts, spell_out
+from ggl_lightning.disk_errors import is_disk_error
+from ggl_lightning.errors import UserError
 
 _PRINT_CONFIG = "--print_config"
 
@@ -77,6 +79,24 @@ class AuditCLI(LightningCLI):
         return RunFolder.of(self.config.model.out_dir, self.config.model.exp_name)
 
 
+def _test(cli: AuditCLI) -> None:
+    """Runs the audit.
+
+    Raises:
+        UserError: If the disk is full, read-only or gone.
+    """
+    try:
+        cli.trainer.test(cli.model, cli.datamodule, verbose=False)
+    except OSError as error:
+        if not is_disk_error(error):
+            raise
+        raise UserError(
+            f"The run folder {cli.model.run_folder.path} cannot be written to any more "
+            f"({error.strerror}). What is finished is kept; when that is mended, the same command "
+            "does the rest."
+        ) from error
+
+
 def main(args: list[str]) -> int:
     """Runs the audit that the arguments describe, and prints its table.
 
@@ -105,9 +125,7 @@ def main(args: list[str]) -> int:
         cli.model.to(cli.trainer.strategy.root_device)
         print(describe_audit(cli.model, cli.datamodule))
         return 0
-    exit_code = run_interruptibly(
-        lambda: cli.trainer.test(cli.model, cli.datamodule, verbose=False)
-    )
+    exit_code = run_interruptibly(lambda: _test(cli))
     if exit_code != 0:
         return exit_code
     if cli.trainer.is_global_zero:

@@ -17,8 +17,9 @@ from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.environment import environment
 from ggl_lightning.audit.fingerprint import CaseKeys, module_hash
 from ggl_lightning.audit.group_means import GroupMeans
+from ggl_lightning.audit.patience import Patience
 from ggl_lightning.audit.report import collect, write_report
-from ggl_lightning.audit.row import DONE, FAILED, CaseResult, failed_row
+from ggl_lightning.audit.row import DONE, FAILED, CaseResult, failed_row, without_result
 from ggl_lightning.audit.run_folder import RunFolder
 from ggl_lightning.audit.scoring import Scorer
 from ggl_lightning.audit.table import format_table
@@ -31,6 +32,7 @@ from ggl_lightning.clients import (
     find_classifier_layer,
     load_trained_client,
 )
+from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import UserError, check_positive
 from ggl_lightning.federated import FederatedTraining
 from ggl_lightning.metrics import build_reconstruction_metrics
@@ -203,6 +205,7 @@ class AuditModule(SearchHost):
 
     def on_test_start(self) -> None:
         """Puts together what runs cases, now that everything is on its device."""
+        self._patience = Patience()
         self._runner = self.runner(self._grid)
         # Every rank holds every group's means, whether or not it runs such a case: they reduce
         # over ranks together.
@@ -229,6 +232,7 @@ class AuditModule(SearchHost):
 
     def on_test_epoch_end(self) -> None:
         """Logs every group's means and writes the tables over all cases."""
+        self._patience.wait()
         for (defense, attack), means in self._means.items():
             found = means.compute()
             self.log_dict({f"{defense}/{attack}/{name}": value for name, value in found.items()})
@@ -241,24 +245,35 @@ class AuditModule(SearchHost):
         folder = self.run_folder
         folder.tidy()
         rows: list[CaseResult] = []
+        trainings: list[CaseResult] = []
         self.table = format_table([], folder.path)
         if folder.has_rows():
             results = collect([folder.path])
             by_name = {row["name"]: row for row in results.rows}
             rows = [by_name[name] for name in self.keys if name in by_name]
             trainings = [row for row in results.utility if row["name"] in self.training_keys]
-            self._add_failures([*rows, *trainings])
             folder.write_picture(rows)
             write_report(results, folder.path)
             self.table = format_table(results.rows, folder.path)
+        self._add_failures([*rows, *trainings])
         loggers = [each for each in self.loggers if isinstance(each, TensorBoardLogger)]
         log_outcome(loggers, folder, rows)
 
     def _add_failures(self, written: list[CaseResult]) -> None:
         """Completes the failures by those of other ranks, which are on disk only."""
-        names = {row["name"] for row in written}
-        unwritten = [row for row in self.failures if row["name"] not in names]
-        self.failures = [row for row in written if row["status"] == FAILED] + unwritten
+        # A process that could not write a result may not have been able to write why, either.
+        unwritten = {name: without_result(name) for name in self._names_due()}
+        unwritten |= {row["name"]: row for row in self.failures}
+        for row in written:
+            unwritten.pop(row["name"], None)
+        failed = [row for row in written if row["status"] == FAILED]
+        self.failures = [*failed, *unwritten.values()]
+
+    def _names_due(self) -> list[str]:
+        """Cases and trainings that have been run by now, on one rank or another."""
+        limit = self.trainer.limit_test_batches
+        everything = isinstance(limit, float) and limit == 1.0
+        return [*self.keys, *self.training_keys] if everything else []
 
     def _run(self, case: Case, key: str) -> CaseResult:
         """Runs a case and writes its result; a case that fails does not stop the others."""
@@ -291,7 +306,8 @@ class AuditModule(SearchHost):
             self._fail(row, error, self.run_folder.write_training)
 
     def _fail(self, row: CaseResult, error: Exception, write: Callable[[CaseResult], None]) -> None:
-        _log.error("%s failed: %s", row["name"], row["error"], exc_info=error)
+        trace = None if is_disk_error(error) else error
+        _log.error("%s failed: %s", row["name"], row["error"], exc_info=trace)
         self.failures.append(row)
         try:
             write(row)

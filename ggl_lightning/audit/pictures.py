@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ _MARGIN = 12
 _CAPTION = 34
 _BACKGROUND = "white"
 _INK = "black"
+_MISSING = "lightgrey"
+
+_log = logging.getLogger(__name__)
 
 
 def save_images(images: Tensor, path: Path) -> None:
@@ -30,6 +34,16 @@ def save_images(images: Tensor, path: Path) -> None:
     columns = math.ceil(math.sqrt(len(images)))
     with replacing(path) as unfinished:
         save_image(to_unit_range(images), unfinished, nrow=columns, padding=0, format="PNG")
+
+
+def read_picture(path: Path) -> Image.Image | None:
+    """A picture of an audit in RGB, or None, which is logged, if it was damaged since."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        _log.warning("The picture %s cannot be read: %s", path, error)
+        return None
 
 
 def comparison_sheet(cases: Sequence[tuple[dict[str, Any], Path]], path: Path) -> None:
@@ -70,11 +84,16 @@ def comparison_sheet(cases: Sequence[tuple[dict[str, Any], Path]], path: Path) -
 
 
 def _tile(picture: Path) -> Image.Image:
-    """The picture enlarged without smoothing: what is seen are the pixels that were compared."""
-    with Image.open(picture, formats=["PNG"]) as image:
-        smooth = max(image.size) > _TILE
-        method = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
-        return image.convert("RGB").resize((_TILE, _TILE), method)
+    """The picture enlarged without smoothing: what is seen are the pixels that were compared.
+
+    In place of one that was damaged since, a grey field.
+    """
+    image = read_picture(picture)
+    if image is None:
+        return Image.new("RGB", (_TILE, _TILE), _MISSING)
+    smooth = max(image.size) > _TILE
+    method = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
+    return image.resize((_TILE, _TILE), method)
 
 
 def _write(draw: ImageDraw.ImageDraw, position: tuple[int, int], caption: str) -> None:

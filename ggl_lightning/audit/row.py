@@ -83,3 +83,12 @@ def failed_row(case: Case, key: str, setting: Mapping[str, str], reason: str) ->
         reason: Why, in one line.
     """
     return {**row(case, key, setting), "status": FAILED, "error": reason}
+
+
+def without_result(name: str) -> CaseResult:
+    """What is known of a case or training that should have left a result or failure, and has not.
+
+    Args:
+        name: Its name.
+    """
+    return {"name": name, "status": FAILED, "error": "it left no result, nor the reason why"}

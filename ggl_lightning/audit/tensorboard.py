@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from itertools import groupby, islice
 from pathlib import Path
 
 import torch
-from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
@@ -15,6 +15,7 @@ from torchvision.transforms.functional import to_tensor
 from torchvision.utils import make_grid
 
 from ggl_lightning.audit.case import Role
+from ggl_lightning.audit.pictures import read_picture
 from ggl_lightning.audit.row import DONE, CaseResult
 from ggl_lightning.audit.run_folder import RunFolder
 
@@ -44,8 +45,10 @@ def log_outcome(
         for (seed, index), members in islice(clients, _MOST_CLIENTS):
             cases = list(members)
             tag = f"clients/image{index:06d}_seed{seed}"
-            logger.experiment.add_image(tag, _picture(folder, cases))
-            logger.experiment.add_text(tag, _caption(cases))
+            picture = _picture(folder, cases)
+            if picture is not None:
+                logger.experiment.add_image(tag, picture)
+                logger.experiment.add_text(tag, _caption(cases))
 
 
 def _log_parameters(path: Path, row: CaseResult) -> None:
@@ -57,25 +60,30 @@ def _log_parameters(path: Path, row: CaseResult) -> None:
         if isinstance(value, bool | int | float | str) and name != "class"
     }
     given = {"defense": row["defense"], "attack": row["attack"], "seed": row["seed"]}
-    with SummaryWriter(str(path)) as writer:
-        writer.add_hparams(
-            {**given, "image": row["image_index"], **parameters},
-            {name: row[name] for name in _METRICS if row.get(name) is not None},
-            run_name=".",
-        )
+    unfinished = path.with_name(f".{path.name}")
+    try:
+        with SummaryWriter(str(unfinished)) as writer:
+            writer.add_hparams(
+                {**given, "image": row["image_index"], **parameters},
+                {name: row[name] for name in _METRICS if row.get(name) is not None},
+                run_name=".",
+            )
+        unfinished.rename(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _picture(folder: RunFolder, cases: Sequence[CaseResult]) -> Tensor:
-    """Private images, then every case's reconstruction, in their order: ``(3, H, W)`` in [0, 1]."""
+def _picture(folder: RunFolder, cases: Sequence[CaseResult]) -> Tensor | None:
+    """Private images, then every case's reconstruction, in their order: ``(3, H, W)`` in [0, 1].
+
+    None if one of them cannot be read.
+    """
     files = [folder.picture(cases[0]["name"], "original")]
     files += [folder.picture(case["name"], "reconstruction") for case in cases]
-    images = torch.stack([_read(file) for file in files])
-    return make_grid(images, nrow=len(images), padding=2, pad_value=1)
-
-
-def _read(file: Path) -> Tensor:
-    with Image.open(file, formats=["PNG"]) as image:
-        return to_tensor(image.convert("RGB"))
+    images = [to_tensor(image) for file in files if (image := read_picture(file)) is not None]
+    if len(images) < len(files):
+        return None
+    return make_grid(torch.stack(images), nrow=len(images), padding=2, pad_value=1)
 
 
 def _caption(cases: Sequence[CaseResult]) -> str:

@@ -10,8 +10,8 @@ from torch import nn
 
 from ggl_lightning.audit.case import UtilitySpec
 from ggl_lightning.audit.fingerprint import describe, key_of
-from ggl_lightning.audit.row import FAILED, CaseResult
-from ggl_lightning.federated import FederatedTraining, utility_row
+from ggl_lightning.audit.row import CaseResult
+from ggl_lightning.federated import FederatedResult, FederatedTraining, utility_row
 from ggl_lightning.seeding import seeded
 from ggl_lightning.tensor_hash import hash_tensors
 
@@ -67,16 +67,7 @@ class Trainings:
             result = self._utility.run(
                 self._client_model, self._train, self._test, defense, device, _SEED
             )
-        return utility_row(
-            result,
-            name=spec.name,
-            key=self.keys[spec.name],
-            defense_name=spec.defense_name,
-            defense=defense,
-            seed=_SEED,
-            defense_parameters=describe(defense),
-            settings=describe(self._utility),
-        )
+        return self._row(spec, result)
 
     def estimate(self, spec: UtilitySpec, device: torch.device) -> float:
         """About how many seconds a training takes, from two short ones."""
@@ -97,23 +88,29 @@ class Trainings:
 
     def failed_row(self, spec: UtilitySpec, reason: str) -> CaseResult:
         """The row of a training that raised."""
+        images = self._utility.load(self._train, self._test)
+        result = FederatedResult(
+            accuracy=None,
+            curve=[],
+            rounds=self._utility.rounds,
+            clients=self._utility.clients,
+            train_images=len(images.train),
+            test_images=len(images.test),
+            majority_share=images.test.majority_share(),
+            seconds=0.0,
+            error=reason,
+        )
+        return self._row(spec, result)
+
+    def _row(self, spec: UtilitySpec, result: FederatedResult) -> CaseResult:
         defense = self._defenses[spec.defense_name]
-        return {
-            "name": spec.name,
-            "key": self.keys[spec.name],
-            "status": FAILED,
-            "error": reason,
-            "defense": spec.defense_name,
-            "seed": _SEED,
-            "rounds": self._utility.rounds,
-            "clients": self._utility.clients,
-            "accuracy": None,
-            "accuracy_curve": [],
-            "train_images": None,
-            "test_images": None,
-            "majority_share": None,
-            "seconds": None,
-            "defense_parameters": describe(defense),
-            "defense_guarantee": defense.guarantee(),
-            "settings": describe(self._utility),
-        }
+        return utility_row(
+            result,
+            name=spec.name,
+            key=self.keys[spec.name],
+            defense_name=spec.defense_name,
+            defense=defense,
+            seed=_SEED,
+            defense_parameters=describe(defense),
+            settings=describe(self._utility),
+        )

@@ -5,14 +5,13 @@ from ggl_lightning.audit.cli import main
 from ggl_lightning.cli import run_command
 
 
-@pytest.fixture
-def tiny_config(tmp_path):
-    """A YAML file for a small but complete audit; results go below ``tmp_path / "runs"``."""
-    config = {
+def tiny_settings(out_dir):
+    """The settings of a small but complete audit, with results below ``out_dir / "tiny"``."""
+    return {
         "model": {
             "client_model": {"class_path": "tests.tiny.TinyClient"},
             "prior": {"class_path": "tests.tiny.TinyPrior"},
-            "out_dir": str(tmp_path / "runs"),
+            "out_dir": str(out_dir),
             "exp_name": "tiny",
             "random_samples": 10,
         },
@@ -53,8 +52,13 @@ def tiny_config(tmp_path):
             ],
         },
     }
+
+
+@pytest.fixture
+def tiny_config(tmp_path):
+    """A YAML file for a small but complete audit; results go below ``tmp_path / "runs"``."""
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    path.write_text(yaml.safe_dump(tiny_settings(tmp_path / "runs"), sort_keys=False))
     return path
 
 

@@ -7,26 +7,36 @@ import pytest
 import torch
 import yaml
 
+from ggl_lightning.audit.cli import main
+from ggl_lightning.cli import run_command
 from ggl_lightning.clients import client_update
 from ggl_lightning.seeding import seeded
+from tests.audit.conftest import tiny_settings
 from tests.tiny import TinyClient, TinyImages, TinyPrior
 
 
-@pytest.fixture
-def rows(audit, tiny_config, tmp_path):
-    config = yaml.safe_load(tiny_config.read_text())
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of one run that all tests look at."""
+    folder = tmp_path_factory.mktemp("controls")
+    config = tiny_settings(folder)
     del config["data"]["controls"]  # all of them, as by default
-    tiny_config.write_text(yaml.safe_dump(config, sort_keys=False))
-    assert audit("--budget", "40") == 0
-    return json.loads((tmp_path / "runs" / "tiny" / "summary.json").read_text())
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(config, sort_keys=False))
+    assert run_command(main, ["--config", str(file), "--budget", "40"]) == 0
+    return folder / "tiny"
 
 
-def _latents(tmp_path, row):
-    path = tmp_path / "runs" / "tiny" / "cases" / row["name"] / "latent.npy"
-    return torch.from_numpy(np.load(path))
+@pytest.fixture(scope="module")
+def rows(run):
+    return json.loads((run / "summary.json").read_text())
 
 
-def test_controls_run_at_the_attacks_cost_and_separate_leak_from_chance(rows, tmp_path):
+def _latents(run, row):
+    return torch.from_numpy(np.load(run / "cases" / row["name"] / "latent.npy"))
+
+
+def test_controls_run_at_the_attacks_cost_and_separate_leak_from_chance(rows, run):
     assert len(rows) == 2 * (2 + 1 + 1 + 2 + 2)
     by_role = {role: [r for r in rows if r["role"] == role] for role in {r["role"] for r in rows}}
     for role in ("attack", "null_noise", "null_other", "bound"):
@@ -47,14 +57,14 @@ def test_controls_run_at_the_attacks_cost_and_separate_leak_from_chance(rows, tm
         assert mean("bound") < mean(null) / 3
 
 
-def test_bound_minimises_the_images_own_squared_error(rows, tmp_path):
+def test_bound_minimises_the_images_own_squared_error(rows, run):
     for row in rows:
         if row["role"] == "bound":
             assert row["defense"] is None
             assert row["loss"] == pytest.approx(row["mse"], rel=1e-4)
 
 
-def test_null_other_explains_the_other_clients_update(rows, tmp_path):
+def test_null_other_explains_the_other_clients_update(rows, run):
     """Its loss is the distance to the update of an image that is not the private one."""
     images = TinyImages().dataset("test")
     with seeded(0):
@@ -63,7 +73,7 @@ def test_null_other_explains_the_other_clients_update(rows, tmp_path):
         if row["role"] != "null_other" or row["defense"] != "none":
             continue
         (label,) = row["labels"]
-        found = TinyPrior()(_latents(tmp_path, row))
+        found = TinyPrior()(_latents(run, row))
         ours = client_update(client, found, torch.tensor([label]))
         candidates = [i for i in range(6) if i % 2 == label and i != row["image_index"]]
         losses = []
@@ -76,7 +86,7 @@ def test_null_other_explains_the_other_clients_update(rows, tmp_path):
         assert min(abs(loss - row["loss"]) for loss in losses) <= 1e-3 * row["loss"] + 1e-9
 
 
-def test_random_latents_score_the_mean_of_random_samples(rows, tmp_path):
+def test_random_latents_score_the_mean_of_random_samples(rows, run):
     images, prior = TinyImages().dataset("test"), TinyPrior()
     samples = prior(prior.sample(10, torch.Generator().manual_seed(0)))
     for row in rows:
@@ -86,15 +96,15 @@ def test_random_latents_score_the_mean_of_random_samples(rows, tmp_path):
             assert row["mse"] == pytest.approx(errors.mean().item(), rel=1e-4)
             assert row["psnr"] == pytest.approx(row["psnr_random_mean"], abs=1e-3)
             assert (row["defense"], row["attack"], row["evaluations"]) == (None, None, 0)
-            torch.testing.assert_close(prior(_latents(tmp_path, row))[0], samples[0])
+            torch.testing.assert_close(prior(_latents(run, row))[0], samples[0])
 
 
-def test_ranks_follow_from_the_definition(rows, tmp_path):
+def test_ranks_follow_from_the_definition(rows, run):
     images, prior = TinyImages().dataset("test"), TinyPrior()
     for row in rows:
         index = row["image_index"]
         others = [i for i in range(6) if i % 2 == index % 2 and i != index]
-        found = prior(_latents(tmp_path, row))[0]
+        found = prior(_latents(run, row))[0]
         errors = {i: (images[i][0] - found).square().sum() for i in [index, *others]}
         rank = 1 + sum(errors[i] < errors[index] for i in others)
         assert row["rank_pixel"] == rank

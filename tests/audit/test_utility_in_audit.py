@@ -5,6 +5,9 @@ import json
 import pytest
 import yaml
 
+from ggl_lightning.defenses import Noise
+from ggl_lightning.federated import FederatedTraining
+
 
 @pytest.fixture
 def with_utility(tiny_config):
@@ -55,3 +58,26 @@ def test_a_training_that_diverges_is_marked_failed(audit, with_utility, tmp_path
     assert row["status"] == "failed"
     assert row["accuracy"] is None
     assert row["error"]
+
+
+def test_a_training_that_raises_is_marked_failed_and_tried_again(
+    audit, with_utility, tmp_path, monkeypatch
+):
+    run = FederatedTraining.run
+
+    def broken(self, model, train, test, defense, *rest):
+        if isinstance(defense, Noise):
+            raise RuntimeError("the allocator gave up")
+        return run(self, model, train, test, defense, *rest)
+
+    folder = tmp_path / "runs" / "tiny" / "utility"
+    with monkeypatch.context() as patch:
+        patch.setattr(FederatedTraining, "run", broken)
+        assert audit("--idx", "0", "--budget", "2") == 3
+    failed = json.loads((folder / "noise0.1" / "failure.json").read_text())
+    done = json.loads((folder / "none" / "result.json").read_text())
+    assert failed.keys() == done.keys()
+    assert failed["error"] == "RuntimeError: the allocator gave up"
+    assert failed["accuracy"] is None
+    assert audit("--idx", "0", "--budget", "2") == 0
+    assert not (folder / "noise0.1" / "failure.json").exists()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -9,8 +13,11 @@ from torch import Tensor
 
 from ggl_lightning.attacks.callbacks.base import SearchCallback, SearchHost
 from ggl_lightning.attacks.search_loop import SearchLoop
+from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import check_positive
 from ggl_lightning.image_range import to_unit_range
+
+_log = logging.getLogger(__name__)
 
 
 class SearchTensorBoard(SearchCallback):
@@ -20,6 +27,8 @@ class SearchTensorBoard(SearchCallback):
     round, and ``<case>/trial<k>/private_and_best``: the private images on the left, the
     best candidate's so far on the right (those of a batch in no particular order). The step is
     the number of rounds. Does nothing when the Trainer has no TensorBoard logger.
+
+    That the disk takes no more is logged once and does not end the search.
 
     Args:
         every_n_rounds: Rounds between image snapshots; the last round always has one.
@@ -31,15 +40,17 @@ class SearchTensorBoard(SearchCallback):
     def __init__(self, every_n_rounds: int = 50) -> None:
         check_positive("every_n_rounds", every_n_rounds)
         self.every_n_rounds = every_n_rounds
+        self._told = False
 
     def on_round_end(self, trainer: pl.Trainer, pl_module: SearchHost, loop: SearchLoop) -> None:
         """Writes the round's losses, and an image when it is due."""
         prefix = f"{pl_module.case_name}/trial{loop.trial}"
         for logger in _tensorboards(trainer):
-            write = logger.experiment.add_scalar
-            write(f"{prefix}/loss_mean", loop.losses.mean().item(), loop.round)
-            write(f"{prefix}/loss_min", loop.losses.min().item(), loop.round)
-            write(f"{prefix}/loss_best", loop.best_loss, loop.round)
+            with self._writing():
+                write = logger.experiment.add_scalar
+                write(f"{prefix}/loss_mean", loop.losses.mean().item(), loop.round)
+                write(f"{prefix}/loss_min", loop.losses.min().item(), loop.round)
+                write(f"{prefix}/loss_best", loop.best_loss, loop.round)
         if loop.round % self.every_n_rounds == 0:
             self._show(trainer, pl_module, loop)
 
@@ -56,10 +67,21 @@ class SearchTensorBoard(SearchCallback):
         private = pl_module.private_images
         columns = [best] if private is None else [private.cpu(), best]
         picture = torch.cat([_stack(images) for images in columns], dim=2)
+        tag = f"{pl_module.case_name}/trial{loop.trial}/private_and_best"
         for logger in loggers:
-            logger.experiment.add_image(
-                f"{pl_module.case_name}/trial{loop.trial}/private_and_best", picture, loop.round
-            )
+            with self._writing():
+                logger.experiment.add_image(tag, picture, loop.round)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not is_disk_error(error):
+                raise
+            if not self._told:
+                _log.warning("The search goes on without TensorBoard: %s", error)
+            self._told = True
 
 
 def _stack(images: Tensor) -> Tensor:

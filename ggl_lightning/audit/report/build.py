@@ -59,8 +59,8 @@ def write_report(results: Results, output: Path) -> Path:
             write_chunks(output / name, content)
     except OSError as error:
         raise UserError(
-            f"The report cannot be written to {output} ({error.strerror}): give another folder "
-            "with --output."
+            f"The report cannot be written to {output} ({error.strerror}): mend that, or write it "
+            "elsewhere with audit.py report RUN_DIR --output DIR."
         ) from error
     return output / "report.html"
 

@@ -51,8 +51,10 @@ def _defense_head(defense: str, cases: list[Mapping[str, Any]]) -> str:
     guarantees = [row["defense_guarantee"] for row in cases if row.get("defense_guarantee")]
     if not guarantees:
         return defense
-    epsilon, delta = guarantees[0]["epsilon"], guarantees[0]["delta"]
-    return f"{defense} (epsilon {epsilon:.3g} at delta {delta:g})"
+    promise = guarantees[0]
+    names = [name for name in ("epsilon", "delta") if isinstance(promise.get(name), int | float)]
+    said = " at ".join(f"{name} {promise[name]:.3g}" for name in names)
+    return f"{defense} ({said})" if said else defense
 
 
 def _cell(cases: list[Mapping[str, Any]]) -> str:

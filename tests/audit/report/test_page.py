@@ -251,7 +251,7 @@ def test_the_same_results_give_the_same_bytes_wherever_they_lie(tmp_path):
     shutil.copytree(run, moved)
     build_report([run], tmp_path / "out")
     files = sorted((tmp_path / "out").iterdir())
-    assert len(files) == 6
+    assert len(files) == 7
     for _ in range(2):  # the second time over the run's own report
         build_report([moved], moved)
         for file in files:
