@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import random
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
 
 import cma
 import nevergrad as ng
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from ggl_lightning.attacks.searches.base import Search
@@ -73,7 +76,8 @@ class NevergradSearch(Search):
 
     def ask(self) -> Tensor:
         """See `Search.ask`."""
-        self._asked = [self._optimizer.ask() for _ in range(self.population)]
+        with _one_blas_thread():
+            self._asked = [self._optimizer.ask() for _ in range(self.population)]
         latents = np.stack([candidate.value for candidate in self._asked])
         if not np.isfinite(latents).all():
             raise UserError(
@@ -84,8 +88,9 @@ class NevergradSearch(Search):
 
     def tell(self, losses: Tensor) -> None:
         """See `Search.tell`."""
-        for candidate, loss in zip(self._asked, losses.tolist(), strict=True):
-            self._optimizer.tell(candidate, loss)
+        with _one_blas_thread():
+            for candidate, loss in zip(self._asked, losses.tolist(), strict=True):
+                self._optimizer.tell(candidate, loss)
 
     def recommend(self) -> Tensor:
         """See `Search.recommend`."""
@@ -122,6 +127,19 @@ class NevergradSearch(Search):
                 f"{self.population}: {reason}. Install the package it needs, set population to 1 "
                 "if it proposes one candidate at a time, or choose another method."
             ) from error
+
+
+def _one_blas_thread() -> AbstractContextManager[Any]:
+    """Keeps NumPy from splitting what is too small to be split.
+
+    Its waiting threads would take the cores from PyTorch's as well.
+    """
+    return _threadpools().limit(limits=1, user_api="blas")
+
+
+@cache
+def _threadpools() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _family(method: str, population: int) -> Any:
