@@ -12,7 +12,7 @@ from ggl_lightning.attacks.searches.base import Search
 from ggl_lightning.errors import check_positive
 
 COST_OF_GRADIENT = 3.0
-"""A candidate's loss and its gradient, in losses alone (docs/benchmarks.md)."""
+"""A candidate's loss and its gradient, in losses alone: roughly, to share out work by."""
 
 
 class AdamSearch(Search):
