@@ -12,7 +12,6 @@ import ggl_lightning  # noqa: F401, I001  (first: it repairs torchvision beside 
 
 import argparse
 import functools
-import json
 import tempfile
 import time
 from collections import defaultdict
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numbers_out import hand_over
 
 from ggl_lightning.attacks.callbacks import SearchHost
 from ggl_lightning.attacks.distances import UpdateDistances
@@ -134,10 +134,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
     options, extra = parser.parse_known_args()
     numbers = profile(options.rounds, options.threads, extra)
-    for name, value in numbers.items():
-        print(f"{name}: {value}")
-    if options.json:
-        options.json.write_text(json.dumps(numbers, indent=2) + "\n")
+    hand_over(numbers, options.json)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ had allocated at most.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from numbers_out import hand_over
 from random_biggan import random_biggan
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -238,10 +238,7 @@ def main() -> None:
         "torch": torch.__version__,
         "ggl_lightning": ggl_lightning.__version__,
     }
-    for name, value in numbers.items():
-        print(f"{name}: {value}")
-    if options.json:
-        options.json.write_text(json.dumps(numbers, indent=2) + "\n")
+    hand_over(numbers, options.json)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ sizes in turns; the prior is the shipped one and the update undefended or noisy.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
 
 import torch
+from numbers_out import hand_over
 from objective import problem
 
 import ggl_lightning
@@ -68,10 +68,7 @@ def main() -> None:
         "torch": torch.__version__,
         "ggl_lightning": ggl_lightning.__version__,
     }
-    for name, value in numbers.items():
-        print(f"{name}: {value}")
-    if options.json:
-        options.json.write_text(json.dumps(numbers, indent=2) + "\n")
+    hand_over(numbers, options.json)
 
 
 if __name__ == "__main__":
