@@ -60,6 +60,8 @@ class Scorer:
         self._random_samples = random_samples
         # Successive cases mostly share label and seed; more images would fill the memory.
         self._random = lru_cache(maxsize=2)(self._draw_random)
+        # Successive cases are of one client.
+        self._decoy_features = lru_cache(maxsize=1)(self._features_of_decoys)
 
     def score(
         self, reconstructions: Tensor, originals: Tensor, indices: tuple[int, ...]
@@ -145,8 +147,13 @@ class Scorer:
             return {"rank_pixel": None, "rank_feature": None, "decoys": 0}
         decoys = self._companions.decoys(index).to(original)
         pixel = identification_ranks(reconstruction, original, decoys)
-        feature = identification_ranks(reconstruction, original, decoys, self._features)
+        found, private = self._features(reconstruction), self._features(original)
+        feature = identification_ranks(found, private, self._decoy_features(index))
         return {"rank_pixel": int(pixel[0]), "rank_feature": int(feature[0]), "decoys": count}
+
+    def _features_of_decoys(self, index: int) -> Tensor:
+        parts = self._companions.decoys(index).split(64)
+        return torch.cat([self._features(part.to(self._prior.device)) for part in parts])
 
     def _agreement(self, reconstructions: Tensor, originals: Tensor) -> float | None:
         if not self._attribute_classifiers:
