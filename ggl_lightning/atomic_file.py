@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,6 +27,19 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
+    """Replaces a file's content in one step, once it has reached the disk.
+
+    Args:
+        path: The file; its folder must exist.
+        chunks: Its new content, piece by piece: all of it need not fit into memory.
+    """
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        file.writelines(chunks)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -101,7 +101,7 @@ def _seconds(module: AuditModule, grid: AuditDataModule, position: int) -> float
                 loop.request_stop("measured")
 
     runner = module.runner(grid)
-    runner.run(type(case)(case.spec, case.images, case.labels, case.defense, short), "", stop_soon)
+    runner.run(replace(case, attack=short), "", stop_soon)
     # The first round also pays for what is done once.
     (start, before), (end, after) = (rounds[0] if len(rounds) > 1 else (0.0, 0)), rounds[-1]
     return (end - start) / (after - before) * _evaluations_alike(attack)

@@ -18,7 +18,6 @@ RUN/
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ggl_lightning.atomic_file import remove_unfinished, replacing
+from ggl_lightning.atomic_file import remove_unfinished, replacing, write_chunks
 from ggl_lightning.attacks.history import losses_csv
 from ggl_lightning.audit.case import Role, check_name
 from ggl_lightning.audit.links import refuse_links
@@ -132,12 +131,11 @@ class RunFolder:
         """Writes ``environment.json``, with the start times of all runs into this folder."""
         file = self.path / "environment.json"
         earlier = (_read_result(file) or {}).get("starts", [])
-        text = json.dumps({**found, "starts": [*earlier, found["started"]]}, indent=2)
-        write_atomically(file, text + "\n")
+        _write_json(file, {**found, "starts": [*earlier, found["started"]]})
 
     def write_config(self, text: str) -> None:
         """Writes ``config.yaml``."""
-        write_atomically(self.path / "config.yaml", text)
+        write_chunks(self.path / "config.yaml", [text.encode()])
 
     def case_folder(self, name: str) -> Path:
         """Where everything of one case is kept."""
@@ -161,7 +159,7 @@ class RunFolder:
         save_images(outcome.reconstructions, folder / "reconstruction.png")
         with replacing(folder / "latent.npy") as unfinished, unfinished.open("wb") as file:
             np.save(file, outcome.latents.numpy(), allow_pickle=False)
-        write_atomically(folder / "losses.csv", losses_csv(outcome.histories))
+        write_chunks(folder / "losses.csv", [losses_csv(outcome.histories).encode()])
         _write_result(folder, outcome.result)
 
     def write_failure(self, result: CaseResult) -> None:
@@ -211,23 +209,19 @@ class RunFolder:
         return self.path / "utility"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces a file's content in one step: readers see the old text or the new, never half."""
-    with replacing(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _write_result(folder: Path, result: CaseResult) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")
+    _write_json(folder / "result.json", result)
     (folder / "failure.json").unlink(missing_ok=True)
 
 
 def _write_failure(folder: Path, result: CaseResult) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "failure.json", json.dumps(result, indent=2) + "\n")
+    _write_json(folder / "failure.json", result)
+
+
+def _write_json(file: Path, content: dict[str, Any]) -> None:
+    write_chunks(file, [json.dumps(content, indent=2).encode(), b"\n"])
 
 
 def _read_own(folder: Path, file: str) -> CaseResult | None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from ggl_lightning.audit.case import UtilitySpec
+from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.fingerprint import describe, key_of
 from ggl_lightning.audit.row import CaseResult
 from ggl_lightning.federated import FederatedResult, FederatedTraining, utility_row
 from ggl_lightning.seeding import seeded
 from ggl_lightning.tensor_hash import hash_tensors
-
-if TYPE_CHECKING:
-    from ggl_lightning.audit.data_module import AuditDataModule
 
 _MEASURED_ROUNDS = 3
 _SEED = 0  # of partition and sampling: defenses are compared on the same ones

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ggl_lightning.atomic_file import write_chunks
 from ggl_lightning.audit.report.collect import Results, collect
-from ggl_lightning.audit.report.files import write_chunks
 from ggl_lightning.audit.report.groups import read_groups
 from ggl_lightning.audit.report.latex import latex_table
 from ggl_lightning.audit.report.markdown import markdown_table
