@@ -13,7 +13,24 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Bad input: a wrong value in the configuration, or missing or corrupt files."""
+    """Bad input: a wrong value in the configuration, or missing or corrupt files.
+
+    Args:
+        problems: Texts for the user, one for each thing that is wrong.
+
+    Attributes:
+        problems: The same, at least one.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            return str(self.problems[0])
+        listing = "".join(f"\n  - {problem}" for problem in self.problems)
+        return f"{len(self.problems)} things stand in the way:{listing}"
 
 
 def check_positive(name: str, value: float) -> None:
