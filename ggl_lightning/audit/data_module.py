@@ -164,7 +164,7 @@ class AuditDataModule(pl.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Opens the images, selects the private ones and lists the cases."""
-        self.images.setup(stage)
+        self.images.open_split(self.split)
         images, labels = self.images.dataset(self.split), self.images.labels(self.split)
         idx = select(self.idx, len(labels), lambda: labels, self.split)
         if len(idx) % self.client_batch:

@@ -45,6 +45,8 @@ class Trainings:
         self._utility = utility
         self._client_model = client_model
         self._defenses = grid.defenses
+        for split in ("train", "test"):
+            grid.images.open_split(split)
         self._train, self._test = (grid.images.dataset(split) for split in ("train", "test"))
         common = {
             "utility": describe(utility),

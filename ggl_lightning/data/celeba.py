@@ -15,6 +15,7 @@ from ggl_lightning.data.celeba_layout import (
     CelebARoot,
     check_celeba_root,
 )
+from ggl_lightning.data.image_files import check_image
 from ggl_lightning.data.image_transform import image_pixels, to_signed_range
 from ggl_lightning.data.pixel_cache import CachedFaces, build_pixel_cache, fingerprint
 from ggl_lightning.data.split_loaders import SPLITS, SplitLoaders
@@ -101,6 +102,15 @@ class CelebADataModule(SplitLoaders):
         """See `ImageDataModule.labels`; no image is read."""
         faces = self.dataset(split)
         return faces.labels if isinstance(faces, CachedFaces) else faces.attr[:, self.target_index]
+
+    def check_image(self, split: str, index: int) -> None:
+        """See `ImageDataModule.check_image`; looks at the file's header and end.
+
+        With a cache all is well: every image was read when it was built.
+        """
+        faces = self.dataset(split)
+        if isinstance(faces, CelebAFaces):
+            check_image(faces.path(index))
 
     def _check_root(self) -> CelebARoot:
         if self._checked_root is None:

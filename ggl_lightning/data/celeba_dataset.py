@@ -18,7 +18,6 @@ from ggl_lightning.data.celeba_layout import (
     SPLITS,
     CelebARoot,
 )
-from ggl_lightning.data.image_errors import reading_image
 from ggl_lightning.data.image_files import open_image
 from ggl_lightning.errors import UserError, check_choice
 
@@ -79,13 +78,15 @@ class CelebAFaces(CelebA):
         values = torch.from_numpy(self._checked.values[filename])
         return CSV(list(ATTRIBUTES), self._checked.names, values)
 
+    def path(self, index: int) -> Path:
+        """The file of an image."""
+        return Path(self.root, IMAGE_FOLDER, self.filename[index])
+
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         # Not torchvision's own, which opens files of any format.
-        path = Path(self.root, IMAGE_FOLDER, self.filename[index])
-        with reading_image(path):
-            image: Any = open_image(path)
-            if self.transform is not None:
-                image = self.transform(image)
+        image: Any = open_image(self.path(index))
+        if self.transform is not None:
+            image = self.transform(image)
         attributes = self.attr[index]
         if self.target_transform is not None:
             attributes = self.target_transform(attributes)
