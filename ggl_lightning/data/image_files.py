@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +52,7 @@ def open_image(path: str | Path) -> Image.Image:
         UnreadableImageError: If it is missing, cut off, of no format in `FORMATS`, absurdly large,
             or holds numbers without saying which of them are black and white.
     """
-    with reading_image(path), Image.open(path, formats=FORMATS) as image:
+    with reading_image(path), _opened(path) as image:
         _check_scale(image, path)
         image.load()
         return _upright(_rgb(image, path), image)
@@ -68,7 +70,7 @@ def check_image(path: str | Path) -> None:
     Raises:
         UnreadableImageError: As `open_image`.
     """
-    with reading_image(path), Image.open(path, formats=FORMATS) as image:
+    with reading_image(path), _opened(path) as image:
         _check_scale(image, path)
         end = _ENDS.get(image.format or "")
         if end is not None:
@@ -77,6 +79,14 @@ def check_image(path: str | Path) -> None:
                 if file.read() == end:
                     return
     open_image(path)
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+    # By a handle: a file known by its path is mapped into memory if it can be, and PIL then takes
+    # the rows of a TIFF file that lies on its side for its columns.
+    with Path(path).open("rb") as file, Image.open(file, formats=FORMATS) as image:
+        yield image
 
 
 def _check_scale(image: Image.Image, path: str | Path) -> None:
