@@ -66,8 +66,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
 
         Every image is checked by `check_image`. Sources of image files look at each file's header
         and end: a file that is missing, empty, cut off, no picture, or of a kind that is not read
-        is found in well under a millisecond; damage in the midst of a file is not. Others read the
-        images.
+        is found without decoding it; damage in the midst of a file is not. Others read the images.
 
         Args:
             split: ``train``, ``valid`` or ``test``, after `setup` or `open_split`.

@@ -20,6 +20,7 @@ from ggl_lightning.data.imagenet_layout import (
 )
 from ggl_lightning.data.split_loaders import SPLITS, SplitLoaders
 from ggl_lightning.errors import UserError, check_choice, check_positive
+from ggl_lightning.user_paths import user_path
 
 SMALLEST_IMAGE = 8
 
@@ -70,7 +71,7 @@ class ImageNetDataModule(SplitLoaders):
             raise UserError(f"image_size is {image_size}: it must be at least {SMALLEST_IMAGE}.")
         if num_classes is not None:
             check_positive("num_classes", num_classes)
-        self.root = Path(root).expanduser()
+        self.root = user_path("root", root)
         self.image_size = image_size
         self.num_classes = num_classes
         self._folders: dict[str, ClassFolders] = {}

@@ -21,6 +21,7 @@ from torch import nn
 
 from ggl_lightning.errors import UserError
 from ggl_lightning.priors.module_weights import load_weights, read_weights
+from ggl_lightning.user_paths import user_path
 
 
 def load_biggan(weights: str, allow_download: bool = False) -> BigGAN:
@@ -79,7 +80,7 @@ def _read_config(path: Path) -> BigGANConfig:
 
 
 def _find_files(weights: str, allow_download: bool) -> tuple[Path, Path]:
-    folder = Path(weights).expanduser()
+    folder = user_path("weights", weights)
     if folder.is_dir():
         missing = [name for name in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / name).is_file()]
         if missing:
