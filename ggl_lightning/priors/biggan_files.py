@@ -20,7 +20,7 @@ from pytorch_pretrained_biggan.model import (
 from torch import nn
 
 from ggl_lightning.errors import UserError
-from ggl_lightning.priors.module_weights import load_weights, read_weights
+from ggl_lightning.priors.module_weights import load_weights
 from ggl_lightning.user_paths import user_path
 
 
@@ -56,10 +56,8 @@ def load_biggan(weights: str, allow_download: bool = False) -> BigGAN:
             f"{str(config_file)!r} contradicts itself: output_dim is {config.output_dim}, but its "
             f"layers generate {size}x{size} images."
         )
-    known = model.state_dict().keys()
-    tensors = read_weights(weights_file)
     # Tensors it does not know are ignored, as the library does; missing ones are not.
-    load_weights(model, {n: t for n, t in tensors.items() if n in known}, weights_file)
+    load_weights(model, weights_file, others_ignored=True)
     # Every forward pass would divide every weight by its norm again.
     for module in model.modules():
         if hasattr(module, "weight_orig"):
