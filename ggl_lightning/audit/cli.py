@@ -17,12 +17,12 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from ggl_lightning.audit import exit_codes
 from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.dry_run import describe_audit
-from ggl_lightning.audit.interruption import run_interruptibly
 from ggl_lightning.audit.module import AuditModule, failure_summary
 from ggl_lightning.audit.run_folder import RunFolder
 from ggl_lightning.audit.shortcuts import DRY_RUN, add_shortcuts, apply_shortcuts, spell_out
 from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import UserError
+from ggl_lightning.interruption import run_interruptibly
 
 _PRINT_CONFIG = "--print_config"
 

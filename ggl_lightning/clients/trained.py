@@ -76,12 +76,7 @@ def load_trained_client(model: nn.Module, path: str | Path) -> ClientMetadata:
             f"The weights in {str(path)!r}{of} do not fit the client model {class_path(model)}: "
             f"{some(problems)}. Give the client model the class and settings it was trained with."
         )
-    unusable = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    if unusable:
-        raise UserError(
-            f"The weights in {str(path)!r} hold infinite or undefined values: {some(unusable)}. "
-            "The training diverged, or the file is damaged."
-        )
+    _check_finite(tensors, path)
     model.load_state_dict({**expected, **tensors})
     return metadata
 
@@ -98,8 +93,8 @@ def export_trained_client(ckpt: str | Path, output: str | Path, provenance: str)
         The metadata written.
 
     Raises:
-        UserError: If the checkpoint is not one of client training, or a file cannot be read or
-            written.
+        UserError: If the checkpoint is not one of client training, its weights are not finite, or
+            a file cannot be read or written.
     """
     saved = read_training_checkpoint(ckpt)
     metadata = _metadata({**saved[CHECKPOINT_KEY], "provenance": provenance})
@@ -108,6 +103,7 @@ def export_trained_client(ckpt: str | Path, output: str | Path, provenance: str)
         for name, tensor in state_dict_of(saved, ckpt).items()
         if name.startswith(_MODULE_NAME)
     }
+    _check_finite(tensors, ckpt)
     texts = {name: str(value) for name, value in metadata.items() if value is not None}
     write_safetensors(output, tensors, texts)
     return metadata
@@ -140,6 +136,15 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], ClientMetadata]:
         tensors = {name: t for name, t in tensors.items() if name.startswith(_MODULE_NAME)}
         return tensors, _metadata(saved[CHECKPOINT_KEY])
     return tensors, _metadata({})
+
+
+def _check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    unusable = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if unusable:
+        raise UserError(
+            f"The weights in {str(path)!r} hold infinite or undefined values: {some(unusable)}. "
+            "The training diverged, or the file is damaged: take an earlier checkpoint."
+        )
 
 
 def _metadata(found: Mapping[str, Any]) -> ClientMetadata:

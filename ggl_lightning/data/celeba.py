@@ -98,8 +98,8 @@ class CelebADataModule(SplitLoaders):
         return self._datasets[split]
 
     def labels(self, split: str) -> Tensor:
-        """See `ImageDataModule.labels`; no image is read."""
-        faces = self.dataset(split)
+        """See `ImageDataModule.labels`; no image is read, and no cache is built."""
+        faces = self._datasets.get(split) or CelebAFaces(self._check_root(), split)
         return faces.labels if isinstance(faces, CachedFaces) else faces.attr[:, self.target_index]
 
     def _check_root(self) -> CelebARoot:

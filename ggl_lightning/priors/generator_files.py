@@ -65,7 +65,8 @@ def load_generator(
 
     Raises:
         UserError: If the file is missing, damaged, would need arbitrary pickle code, is not a
-            WGAN-GP generator, or is one of another architecture than asked for.
+            WGAN-GP generator, holds values that are not finite, or is one of another architecture
+            than asked for.
     """
     path = Path(path)
     tensors = _strip_prefixes(_read_tensors(path))
@@ -84,6 +85,12 @@ def load_generator(
         raise UserError(
             f"{str(path)!r} is not a WGAN-GP generator of the width that its last layer has: "
             f"{some(problems)}."
+        )
+    unusable = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if unusable:
+        raise UserError(
+            f"The generator in {str(path)!r} holds infinite or undefined values: {some(unusable)}. "
+            "Its training diverged, or the file is damaged: take an earlier checkpoint."
         )
     generator.load_state_dict({**expected, **tensors})
     return generator.eval()
