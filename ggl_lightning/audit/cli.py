@@ -13,7 +13,6 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from ggl_lightning.audit import exit_codes
 from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.dry_run import describe_audit
-from ggl_lightning.audit.interruption import run_interruptibly
 from ggl_lightning.audit.module import AuditModule, failure_summary
 from ggl_lightning.audit.run_folder import RunFolder
 from ggl_lightning.audit.shortcuts import (
@@ -28,6 +27,7 @@ from ggl_lightning.command_line import arguments
 from ggl_lightning.command_line.lightning_cli import CommandCLI, lightnings_mistakes
 from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import UserError, check_choice
+from ggl_lightning.interruption import run_interruptibly
 
 _PRINT_CONFIG = "print_config"
 _PRINT_FLAGS = {"skip_default": "skip_default", "skip_unset": "skip_none", "skip_null": "skip_none"}

@@ -13,11 +13,19 @@ from ggl_lightning.cli import INTERRUPTED_EXIT_CODE
 TERMINATED_EXIT_CODE = 128 + signal.SIGTERM  # what shells expect
 
 
-def run_interruptibly(run: Callable[[], object]) -> int:
+def same_command_goes_on() -> str:
+    """What to say of a command that goes on where it was when it is given again."""
+    return "Interrupted. The same command goes on from here."
+
+
+def run_interruptibly(
+    run: Callable[[], object], how_to_go_on: Callable[[], str | None] = same_command_goes_on
+) -> int:
     """Runs what a Trainer does and tells from its exit code whether it was stopped from outside.
 
     Args:
         run: Calls the Trainer.
+        how_to_go_on: Called after an interruption: one line for the user, or None to say nothing.
 
     Returns:
         0 when it is done, 143 after SIGTERM, 130 after Ctrl-C.
@@ -25,17 +33,18 @@ def run_interruptibly(run: Callable[[], object]) -> int:
     try:
         run()
     except SIGTERMException:
-        return _stopped(TERMINATED_EXIT_CODE)
+        return _stopped(TERMINATED_EXIT_CODE, how_to_go_on())
     except KeyboardInterrupt:
-        return _stopped(INTERRUPTED_EXIT_CODE)
+        return _stopped(INTERRUPTED_EXIT_CODE, how_to_go_on())
     except SystemExit as ended:
         # Lightning catches Ctrl-C, tidies up and exits with 1.
         if isinstance(ended.__context__, KeyboardInterrupt):
-            return _stopped(INTERRUPTED_EXIT_CODE)
+            return _stopped(INTERRUPTED_EXIT_CODE, how_to_go_on())
         raise
     return 0
 
 
-def _stopped(exit_code: int) -> int:
-    print("Interrupted. The same command goes on from here.", file=sys.stderr)
+def _stopped(exit_code: int, message: str | None) -> int:
+    if message is not None:
+        print(message, file=sys.stderr)
     return exit_code
