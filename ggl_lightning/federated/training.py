@@ -256,7 +256,7 @@ class FederatedTraining:
     def _check_clients(self, images: int) -> None:
         if images < self.clients:
             raise UserError(
-                f"clients of federated training is {self.clients}, more than its {images} training "
+                f"clients of federated training is {self.clients}, more than the {images} training "
                 "images: lower it, or give more images."
             )
 

@@ -80,7 +80,6 @@ def test_everything_is_told_at_once(refusal):
         "--trainer.limit_test_batches=0.5",
         "--trainer.inference_mode=true",
         model__client_model=_class("SpareClient"),
-        model__prior={"class_path": "tests.tiny.TinyPrior", "init_args": {"image_size": 16}},
         data__images=_class("Damaged"),
     )
     words = [
@@ -88,7 +87,6 @@ def test_everything_is_told_at_once(refusal):
         "trainer.precision is bf16-mixed",
         "trainer.limit_test_batches is 0.5",
         "the image 5 of the test split is cut off",
-        "set image_size of the images to 16",
         "SpareClient returns a tuple",
     ]
     assert len(told) == len(words)
@@ -167,7 +165,7 @@ def _utility(**settings):
     ("settings", "images", "message"),
     [
         ({"clients": 7, "clients_per_round": 1}, "Damaged", "the image 5 of the train split"),
-        ({"clients": 7, "clients_per_round": 1}, None, "7, more than its 6 training images"),
+        ({"clients": 7, "clients_per_round": 1}, None, "7, more than the 6 training images"),
         (
             {
                 "clients": 2,

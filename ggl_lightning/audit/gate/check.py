@@ -47,7 +47,8 @@ class Candidate:
 def check_audit(audit: Candidate, trainer: pl.Trainer) -> None:
     """Checks everything about an audit that can be known before its first search.
 
-    Sets up the grid; runs prior, client model and defenses once. Writes nothing.
+    Sets up the grid; runs prior and client model once on the device they are on, and every defense
+    on the one that the audit will use, to which it moves both. Writes nothing.
 
     Args:
         audit: The audit.
@@ -60,7 +61,7 @@ def check_audit(audit: Candidate, trainer: pl.Trainer) -> None:
     problems.extend(trainer_problems(trainer))
     folder = problems.of(audit.run_folder.check_writable)
     images = _check_images(audit, problems) if _set_up(audit.grid, problems) else None
-    _check_models(audit, images, problems)
+    _check_models(audit, images, trainer.strategy.root_device, problems)
     if folder is not None and not problems:
         finished = audit.run_folder.count_results()
         problems.of(lambda: check_room(folder, audit.grid, audit.prior, finished))
@@ -103,7 +104,9 @@ def _check_images(audit: Candidate, problems: Problems) -> _Images:
     )
 
 
-def _check_models(audit: Candidate, images: _Images | None, problems: Problems) -> None:
+def _check_models(
+    audit: Candidate, images: _Images | None, device: torch.device, problems: Problems
+) -> None:
     """Prior and client model, each of which is tried whatever is wrong of the rest."""
     grid, model, prior = audit.grid, audit.client_model, audit.prior
     first, labels, largest = (
@@ -118,7 +121,9 @@ def _check_models(audit: Candidate, images: _Images | None, problems: Problems) 
             f"The private images have shape {found} but the prior generates {expected}: set "
             f"image_size of the images to {prior.image_size}, or choose another prior."
         )
-    examples = _examples(found, first).to(prior.device)
+        examples = _examples(expected, None).to(prior.device)  # after that has been mended
+    else:
+        examples = _examples(found, first).to(prior.device)
     wrong_client = client_model_problems(model, examples, largest)
     problems.extend(wrong_client)
     problems.of(partial(audit.update_rule.check, grid.client_batch))
@@ -132,11 +137,21 @@ def _check_models(audit: Candidate, images: _Images | None, problems: Problems) 
     if not all(attack.known_label for attack in grid.attacks.values()):
         # A label that is inferred may be any that the client model has.
         problems.extend(prior_problems(prior, [classifier.layer.out_features - 1]))
+    if problems:
+        return
+    # Not before: a label that is out of range would leave an accelerator unusable.
+    model.to(device)
+    prior.to(device)
     spec = grid.cases.specs[0]
-    own_labels = grid.labels[list(spec.indices)].to(first.device)
     problems.extend(
         update_problems(
-            model, classifier, audit.update_rule, grid.defenses, first, own_labels, spec.seed
+            model,
+            classifier,
+            audit.update_rule,
+            grid.defenses,
+            first.to(device),
+            grid.labels[list(spec.indices)].to(device),
+            spec.seed,
         )
     )
 
