@@ -19,33 +19,35 @@ VARYING = {"seconds"}
 LIMIT = 600  # seconds, until processes that do not end are taken for stuck
 
 
-def _start(config, *arguments, **streams):
-    """Starts the audit command in a session of its own; `_end` must follow."""
+@contextlib.contextmanager
+def _started(config, *arguments):
+    """The audit command in a session of its own, all of whose processes are ended at last."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
     }
-    command = [sys.executable, "audit.py", "--config", str(config), *arguments]
-    return subprocess.Popen(
-        command, cwd=REPOSITORY, env=environment, text=True, start_new_session=True, **streams
+    process = subprocess.Popen(
+        [sys.executable, "audit.py", "--config", str(config), *arguments],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
-
-
-def _end(process):
-    """Waits for a command, and ends all of its processes if they hang; what it says on stderr."""
     try:
-        _, errors = process.communicate(timeout=LIMIT)
+        yield process
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # the other rank, if one of them hangs
-    return errors
+        with contextlib.suppress(ProcessLookupError):  # there are some only if it hangs
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _run(config, *arguments, code=0):
-    process = _start(config, *arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    errors = _end(process)
+    """Runs the audit command to the end of all its processes; what it says on stderr."""
+    with _started(config, *arguments) as process:
+        _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == code, errors
     return errors
 
@@ -137,25 +139,19 @@ def test_two_ranks_are_interrupted_as_one(tiny_config, tmp_path, how, send, code
     config = yaml.safe_load(tiny_config.read_text())
     marks = tmp_path / "marks"
     marks.mkdir()
-    mark = {"class_path": f"{__name__}.Mark", "init_args": {"folder": str(marks)}}
+    mark = {"class_path": "tests.audit.test_ddp_audit.Mark", "init_args": {"folder": str(marks)}}
     config["trainer"]["callbacks"].append(mark)
     tiny_config.write_text(yaml.safe_dump(config, sort_keys=False))
-    process = _start(
-        tiny_config,
-        "--budget=1000000",
-        "--defense=none",
-        *cases,
-        *DDP,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
     deadline = time.monotonic() + LIMIT
     searching = 2 if "3" in cases[0] else 1
-    while len(list(marks.glob("round3_of_rank?"))) < searching and process.poll() is None:
-        assert time.monotonic() < deadline, _end(process)
-        time.sleep(0.1)
-    send(process, how)
-    errors = _end(process)
+    endless = ("--budget=1000000", "--defense=none")
+    with _started(tiny_config, *endless, *cases, *DDP) as process:
+        while len(list(marks.glob("round3_of_rank?"))) < searching:
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline, "the ranks do not come to their searches"
+            time.sleep(0.1)
+        send(process, how)
+        _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == code, errors
     assert "The same command goes on from here." in errors
     assert "Traceback" not in errors
