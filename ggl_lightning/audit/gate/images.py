@@ -37,8 +37,9 @@ def images_read(grid: AuditDataModule, utility: FederatedTraining | None) -> dic
             read.update(companions.other_indices(spec.indices, spec.seed))
     splits: dict[str, set[int]] = {grid.split: read}
     if utility is not None:
-        counts = [len(grid.images.labels(split)) for split in ("train", "test")]
-        for split, indices in zip(("train", "test"), utility.choose(*counts), strict=True):
+        labels = _labels_of_training(grid)
+        chosen = utility.choose(*map(len, labels.values()))
+        for split, indices in zip(labels, chosen, strict=True):
             splits.setdefault(split, set()).update(indices)
     return {split: sorted(indices) for split, indices in splits.items()}
 
@@ -66,7 +67,7 @@ def image_problems(grid: AuditDataModule, utility: FederatedTraining | None) -> 
         return list(problems)
     problems.extend(_private_problems(grid))
     if utility is not None:
-        train, test = (grid.images.labels(split) for split in ("train", "test"))
+        train, test = _labels_of_training(grid).values()
         problems.extend(utility.problems(train, test))
     return list(problems)
 
@@ -86,7 +87,7 @@ def largest_label(grid: AuditDataModule, utility: FederatedTraining | None) -> i
     """
     splits = {grid.split: grid.labels}
     if utility is not None:
-        splits |= {split: grid.images.labels(split) for split in ("train", "test")}
+        splits |= _labels_of_training(grid)
     for split, labels in splits.items():
         if int(labels.min()) < 0:
             raise UserError(
@@ -98,6 +99,11 @@ def largest_label(grid: AuditDataModule, utility: FederatedTraining | None) -> i
 def private_indices(grid: AuditDataModule) -> list[int]:
     """Indices of the private images, ascending."""
     return sorted({index for spec in grid.cases.specs for index in spec.indices})
+
+
+def _labels_of_training(grid: AuditDataModule) -> dict[str, Tensor]:
+    """All labels of the splits that federated training takes, the clients' first."""
+    return {split: grid.images.labels(split) for split in ("train", "test")}
 
 
 def _private_problems(grid: AuditDataModule) -> list[str]:
