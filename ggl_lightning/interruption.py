@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Callable
+from types import FrameType
 
+import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ggl_lightning.cli import INTERRUPTED_EXIT_CODE
@@ -42,6 +45,28 @@ def run_interruptibly(
             return _stopped(INTERRUPTED_EXIT_CODE, how_to_go_on())
         raise
     return 0
+
+
+def stop_each_by_itself(trainer: pl.Trainer) -> None:
+    """Has SIGTERM reach every process of an audit, and stop each in its own time.
+
+    Lightning's own handler has all processes meet, in whatever one of them is interrupted. Those of
+    an audit are each somewhere else: some would wait for ever.
+
+    Args:
+        trainer: Under which the test has begun: its handler is replaced, until Lightning puts back
+            the one from before.
+    """
+    if trainer.world_size == 1 or threading.current_thread() is not threading.main_thread():
+        return
+    connector, launcher = trainer._signal_connector, trainer.strategy.launcher
+
+    def stop(signum: int, _frame: FrameType | None) -> None:
+        if launcher is not None and not connector.received_sigterm:
+            launcher.kill(signal.Signals(signum))
+        connector.received_sigterm = True
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def _stopped(exit_code: int, message: str | None) -> int:

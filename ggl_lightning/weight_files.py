@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from ggl_lightning.atomic_file import replacing
 from ggl_lightning.errors import UserError
@@ -157,6 +157,15 @@ def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
         elif found[name].shape != tensor.shape:
             problems.append(f"{name} is {tuple(found[name].shape)}, expected {tuple(tensor.shape)}")
     return problems + [f"{name} is not expected" for name in found if name not in expected]
+
+
+def nonfinite_names(module: nn.Module) -> list[str]:
+    """Names of a module's parameters and buffers that hold infinite or undefined values."""
+    return [
+        name
+        for name, tensor in module.state_dict().items()
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not tensor.isfinite().all()
+    ]
 
 
 def some(phrases: list[str]) -> str:

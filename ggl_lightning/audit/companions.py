@@ -33,14 +33,18 @@ class Companions:
 
     def decoy_indices(self, index: int) -> list[int]:
         """Indices of the decoys of one private image: others of its class, in random order."""
-        # One more than needed, so that an image which is itself among them loses none.
-        order = self._class_order(int(self._labels[index]))[: self._decoys + 1]
-        return [other for other in order if other != index][: self._decoys]
+        return [other for other in self.decoy_pool(index) if other != index][: self._decoys]
+
+    def decoy_pool(self, index: int) -> list[int]:
+        """Indices of the images that decoys are taken from: the same for all images of a class.
+
+        They are one more than needed, so that an image which is itself among them loses none.
+        """
+        return self._class_order(int(self._labels[index]))[: self._decoys + 1]
 
     def decoys(self, index: int) -> Tensor:
         """The decoys of one private image, ``(decoys, 3, H, W)`` in ``[-1, 1]``."""
-        indices = self.decoy_indices(index)
-        pool = self._class_order(int(self._labels[index]))[: self._decoys + 1]
+        indices, pool = self.decoy_indices(index), self.decoy_pool(index)
         place = {other: position for position, other in enumerate(pool)}
         return self._read_decoys(tuple(pool))[[place[other] for other in indices]]
 

@@ -16,6 +16,7 @@ from ggl_lightning.audit.case_runner import CaseRunner
 from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.environment import environment
 from ggl_lightning.audit.fingerprint import CaseKeys, module_hash
+from ggl_lightning.audit.gate import Candidate, check_audit
 from ggl_lightning.audit.group_means import GroupMeans
 from ggl_lightning.audit.patience import Patience
 from ggl_lightning.audit.report import collect, write_report
@@ -35,6 +36,7 @@ from ggl_lightning.clients import (
 from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import UserError, check_positive
 from ggl_lightning.federated import FederatedTraining
+from ggl_lightning.interruption import stop_each_by_itself
 from ggl_lightning.metrics import build_reconstruction_metrics
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.seeding import seeded
@@ -79,9 +81,7 @@ class AuditModule(SearchHost):
 
     Raises:
         UserError: If ``exp_name`` is not safe as a folder's name or ``random_samples`` is not
-            positive; at the start of the test, if the Trainer is in inference mode, the images do
-            not have the prior's size, the client model does not end in a linear layer, or the run
-            folder is not writable or holds other results.
+            positive; at the start of the test, with everything that stands in the way (`admit`).
     """
 
     def __init__(
@@ -118,6 +118,7 @@ class AuditModule(SearchHost):
         self.utility = utility
         self.failures: list[CaseResult] = []
         self.table = ""
+        self._admitted: AuditDataModule | None = None
         self._means: dict[tuple[str | None, str | None], GroupMeans] = {}
 
     def configure_callbacks(self) -> list[pl.Callback]:
@@ -126,14 +127,38 @@ class AuditModule(SearchHost):
         given = any(isinstance(callback, SearchSnapshots) for callback in callbacks)
         return [] if given else [SearchSnapshots()]
 
+    def admit(self, trainer: pl.Trainer, grid: AuditDataModule) -> None:
+        """Checks everything that can be known before the first search; writes nothing.
+
+        The command calls it before a Trainer starts processes or loggers; `setup` does otherwise.
+
+        Args:
+            trainer: What is to run the audit.
+            grid: The cases.
+
+        Raises:
+            UserError: With everything that stands in the way, or if the run folder holds other
+                results.
+        """
+        check_audit(
+            Candidate(
+                self.client_model,
+                self.prior,
+                self.update_rule,
+                self.utility,
+                self.run_folder,
+                grid,
+            ),
+            trainer,
+        )
+        self.prepare(grid)
+        self.run_folder.check(self.keys, self.training_keys)
+        self._admitted = grid
+
     def setup(self, stage: str) -> None:
-        """Checks everything that can be checked before the first search, and opens the folder."""
-        if self.trainer.test_loop.inference_mode:
-            raise UserError(
-                "The Trainer runs the test in inference mode, where no gradient can be computed: "
-                "set trainer.inference_mode to false."
-            )
-        self.prepare(self._grid)
+        """Opens the run folder, after everything is checked that can be before the first search."""
+        if self._admitted is not self._grid:
+            self.admit(self.trainer, self._grid)
         finished: frozenset[str] = frozenset()
         if self.trainer.is_global_zero:
             finished = self.run_folder.open(self.keys, self.training_keys)
@@ -142,25 +167,16 @@ class AuditModule(SearchHost):
         self._grid.leave_out_of_account(self.trainer.strategy.broadcast(finished))
 
     def prepare(self, grid: AuditDataModule) -> None:
-        """Finds out whether grid, prior and client model fit, and the keys of all cases.
+        """Finds out the last layer, which metrics there are, and the keys of all cases.
 
         Args:
             grid: The cases, after its own `setup`.
 
         Raises:
-            UserError: If they do not fit.
+            UserError: If an image or a file of weights cannot be read.
         """
-        first = grid.cases[0]
-        expected = (3, self.prior.image_size, self.prior.image_size)
-        if tuple(first.images.shape[1:]) != expected:
-            raise UserError(
-                f"The private images have shape {tuple(first.images.shape[1:])} but the prior "
-                f"generates {expected}: set image_size of the images to {self.prior.image_size}, "
-                "or choose another prior."
-            )
-        self._classifier = find_classifier_layer(self.client_model, first.images.to(self.device))
-        for attack in grid.attacks.values():
-            attack.check(self.client_model, self.prior, grid.client_batch)
+        images = grid.cases[0].images.to(self.prior.device)
+        self._classifier = find_classifier_layer(self.client_model, images)
         self._metrics = build_reconstruction_metrics(
             self.client_model, self._classifier.layer, self.prior.image_size, *self.lpips_weights
         )
@@ -207,6 +223,7 @@ class AuditModule(SearchHost):
 
     def on_test_start(self) -> None:
         """Puts together what runs cases, now that everything is on its device."""
+        stop_each_by_itself(self.trainer)
         self._patience = Patience()
         self._runner = self.runner(self._grid)
         # Every rank holds every group's means, whether or not it runs such a case: they reduce
@@ -234,7 +251,7 @@ class AuditModule(SearchHost):
 
     def on_test_epoch_end(self) -> None:
         """Logs every group's means and writes the tables over all cases."""
-        self._patience.wait()
+        self._patience.wait(lambda: self.trainer.received_sigterm)
         for (defense, attack), means in self._means.items():
             found = means.compute()
             self.log_dict({f"{defense}/{attack}/{name}": value for name, value in found.items()})
@@ -264,18 +281,12 @@ class AuditModule(SearchHost):
     def _add_failures(self, written: list[CaseResult]) -> None:
         """Completes the failures by those of other ranks, which are on disk only."""
         # A process that could not write a result may not have been able to write why, either.
-        unwritten = {name: without_result(name) for name in self._names_due()}
+        unwritten = {name: without_result(name) for name in [*self.keys, *self.training_keys]}
         unwritten |= {row["name"]: row for row in self.failures}
         for row in written:
             unwritten.pop(row["name"], None)
         failed = [row for row in written if row["status"] == FAILED]
         self.failures = [*failed, *unwritten.values()]
-
-    def _names_due(self) -> list[str]:
-        """Cases and trainings that have been run by now, on one rank or another."""
-        limit = self.trainer.limit_test_batches
-        everything = isinstance(limit, float) and limit == 1.0
-        return [*self.keys, *self.training_keys] if everything else []
 
     def _run(self, case: Case, key: str) -> CaseResult:
         """Runs a case and writes its result; a case that fails does not stop the others."""

@@ -18,8 +18,10 @@ RUN/
 from __future__ import annotations
 
 import json
+import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +62,39 @@ class RunFolder:
             raise UserError(f"out_dir is {str(out_dir)!r}: a path cannot hold the character NUL.")
         return cls(Path(out_dir) / exp_name)
 
+    def check_writable(self) -> Path:
+        """Finds out whether the folder can be created and written to; leaves nothing behind.
+
+        Returns:
+            A folder on the same disk that is there: this one, or the nearest above it.
+
+        Raises:
+            UserError: If it cannot, or holds links out of it.
+        """
+        refuse_links(self.path)
+        with self._writing():
+            there = [folder for folder in (self._cases, self.path) if os.path.lexists(folder)]
+            if not there:
+                there = [next(up for up in self.path.absolute().parents if os.path.lexists(up))]
+            for folder in there:
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+        return there[-1]
+
     def make(self) -> None:
         """Creates the folder unless it is there.
 
         Raises:
             UserError: If it cannot be created or written to, or holds links out of it.
         """
-        try:
-            refuse_links(self.path)
+        self.check_writable()
+        with self._writing():
             self._cases.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
-                pass
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise UserError(
                 f"The output folder {self.path} is not writable ({error.strerror}): give another "
@@ -178,6 +202,10 @@ class RunFolder:
         """Writes the row of a federated training, whether it was completed or not."""
         write = _write_failure if result["status"] == FAILED else _write_result
         write(self._trainings / result["name"], result)
+
+    def count_results(self) -> int:
+        """How many cases have a result."""
+        return sum(1 for _ in self._cases.glob("*/result.json"))
 
     def has_rows(self) -> bool:
         """Whether any case or federated training has left its row, completed or not."""

@@ -28,7 +28,7 @@ _COLUMNS = (
 
 
 def format_table(results: Iterable[CaseResult], folder: Path) -> str:
-    """Formats an audit's results as text, with the paths of its files.
+    """Formats an audit's results as text, with the paths of those of its files that are there.
 
     Beyond 100 attacks the rest is left to the files.
 
@@ -53,4 +53,5 @@ def format_table(results: Iterable[CaseResult], folder: Path) -> str:
     if len(shown) > MOST_ROWS:
         lines.append(f"and {len(shown) - MOST_ROWS} more attacks, in results.csv")
     files = ["report.html", "summary.png", "results.csv", "statistics.json", "cases", "tensorboard"]
-    return "\n".join([*lines, "", *(str(folder / file) for file in files)])
+    there = [str(folder / file) for file in files if (folder / file).exists()]
+    return "\n".join([*lines, "", *there])

@@ -40,6 +40,16 @@ class UpdateRule(ABC):
             detached otherwise.
         """
 
+    def check(self, count: int) -> None:  # noqa: B027 - most rules take any number
+        """Finds out whether the rule takes so many images, before anything is run.
+
+        Args:
+            count: Images of one client.
+
+        Raises:
+            UserError: If it does not.
+        """
+
 
 class GradientUpdate(UpdateRule):
     """The gradient of the mean cross-entropy with respect to every parameter (FedSGD)."""
@@ -103,18 +113,22 @@ class LocalSGDUpdate(UpdateRule):
                     weights = [weight.detach().requires_grad_() for weight in weights]
         return total if images.requires_grad else [tensor.detach() for tensor in total]
 
+    def check(self, count: int) -> None:
+        """See `UpdateRule.check`."""
+        if self.batch_size is not None and count % self.batch_size:
+            raise UserError(
+                f"batch_size of local SGD is {self.batch_size}, which does not divide the client's "
+                f"{count} images: choose a divisor."
+            )
+
     def batches(self, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
         """The images ``(N, 3, H, W)`` and labels ``(N,)`` of each step of a pass over them.
 
         Raises:
             UserError: If the images cannot be cut into batches of ``batch_size``.
         """
+        self.check(len(images))
         size = len(images) if self.batch_size is None else self.batch_size
-        if len(images) % size:
-            raise UserError(
-                f"batch_size of local SGD is {size}, which does not divide the client's "
-                f"{len(images)} images: choose a divisor."
-            )
         return list(zip(images.split(size), labels.split(size), strict=True))
 
 
