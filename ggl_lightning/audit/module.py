@@ -102,7 +102,7 @@ class AuditModule(SearchHost):
         super().__init__()
         check_positive("random_samples", random_samples)
         with seeded(client_seed):
-            self.client_model = client_model().eval().requires_grad_()
+            self.client_model = client_model().eval()
         if trained_model is not None:
             load_trained_client(self.client_model, trained_model)
         self.prior = prior.eval()
@@ -158,7 +158,7 @@ class AuditModule(SearchHost):
             )
         self._classifier = find_classifier_layer(self.client_model, first.images.to(self.device))
         for attack in grid.attacks.values():
-            attack.check(self.client_model, self.prior, grid.client_batch)
+            attack.check(self.client_model, self._classifier, self.prior, grid.client_batch)
         self._metrics = build_reconstruction_metrics(
             self.client_model, self._classifier.layer, self.prior.image_size, *self.lpips_weights
         )
