@@ -123,6 +123,7 @@ def main(args: list[str]) -> int:
     )
     if cli.dry_run:
         cli.model.to(cli.trainer.strategy.root_device)
+        cli.model.trainer = cli.trainer  # its precision and callbacks belong to the keys
         print(describe_audit(cli.model, cli.datamodule))
         return 0
     exit_code = run_interruptibly(lambda: _test(cli))
