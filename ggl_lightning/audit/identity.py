@@ -29,7 +29,6 @@ _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 """Attributes of a module that say nothing of what it computes, or are looked at by themselves."""
 
 
-@functools.cache
 def class_path(cls: type) -> str:
     """The path that YAML names a class by: through the outermost package that exports it."""
     parts = cls.__module__.split(".")
@@ -110,7 +109,6 @@ def _structure(module: nn.Module, seen: tuple[object, ...]) -> str:
     return digest.hexdigest()
 
 
-@functools.cache
 def _defaults(cls: type) -> dict[str, Any]:
     try:
         parameters = inspect.signature(cls).parameters.values()
@@ -151,7 +149,7 @@ def _described(value: object, seen: tuple[object, ...]) -> str:
     if isinstance(value, functools.partial):
         parts = (value.func, value.args, value.keywords)
         return f"partial({', '.join(_described(each, inside) for each in parts)})"
-    if isinstance(value, type):
+    if inspect.isclass(value):
         return str(class_identity(value))
     if isinstance(value, types.MethodType):
         return value.__func__.__qualname__
@@ -159,13 +157,13 @@ def _described(value: object, seen: tuple[object, ...]) -> str:
         return _function(value, inside)
     if callable(value) and hasattr(value, "__qualname__"):  # one written in C
         return f"{getattr(value, '__module__', None)}.{value.__qualname__}"
-    names = [f.name for f in fields(value)] if is_dataclass(value) else sorted(_attributes(value))
+    names = [f.name for f in fields(value)] if is_dataclass(value) else _attributes(value)
     own = [f"{name}={_described(getattr(value, name), inside)}" for name in names]
     return f"{class_path(type(value))}({', '.join(own)})"
 
 
 def _attributes(value: object) -> list[str]:
-    return [name for name in getattr(value, "__dict__", {}) if not name.startswith("__")]
+    return sorted(name for name in getattr(value, "__dict__", {}) if not name.startswith("__"))
 
 
 def _function(function: types.FunctionType, seen: tuple[object, ...]) -> str:
