@@ -24,9 +24,9 @@ def holder(tmp_path):
     """Another process that claims the folder for a configuration."""
     started = []
 
-    def start(configuration):
+    def start(configuration, folder=tmp_path):
         process = subprocess.Popen(
-            [sys.executable, "-c", _HOLD, str(tmp_path), configuration],
+            [sys.executable, "-c", _HOLD, str(folder), configuration],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ,
@@ -58,3 +58,17 @@ def test_a_process_may_claim_its_own_folder_anew(tmp_path):
     claim(tmp_path, "two")
     release(tmp_path)
     release(tmp_path)
+
+
+def test_an_audit_that_starts_beside_another_one_is_refused(audit, tmp_path, holder, capsys):
+    folder = tmp_path / "runs" / "tiny"
+    folder.mkdir(parents=True)
+    process = holder("another audit", folder)
+    quick = ("--idx", "0", "--budget", "1", "--defense", "none")
+    assert audit(*quick) == 2
+    assert "another configuration into" in capsys.readouterr().err
+    assert not (folder / "config.yaml").exists()
+    process.kill()
+    process.wait()
+    assert audit(*quick) == 0
+    holder("another audit", folder)  # and whoever is done lets others in
