@@ -165,6 +165,7 @@ def main(args: list[str]) -> int:
         return USER_ERROR_EXIT_CODE  # the first process of this machine says the same
     if cli.dry_run:
         cli.model.to(cli.trainer.strategy.root_device)
+        cli.model.trainer = cli.trainer  # its precision and callbacks belong to the keys
         print(describe_audit(cli.model, cli.datamodule))
         return 0
     exit_code = run_interruptibly(lambda: _test(cli))

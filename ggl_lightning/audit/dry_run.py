@@ -49,7 +49,7 @@ def describe_audit(module: AuditModule, grid: AuditDataModule) -> str:
     Raises:
         UserError: As the audit itself would.
     """
-    done = module.run_folder.check(module.keys, module.training_keys)
+    done = module.run_folder.check(module.grid_keys)
     specs = [spec for spec in grid.cases.specs if spec.name not in done]
     counts = Counter((spec.role, spec.defense_name, spec.attack_name) for spec in specs)
     seconds: dict[tuple[str, bool], float] = {}

@@ -131,7 +131,7 @@ def _check_models(
         return
     classifier = find_classifier_layer(model, examples)
     for attack in grid.attacks.values():
-        problems.of(partial(attack.check, model, prior, grid.client_batch))
+        problems.of(partial(attack.check, model, classifier, prior, grid.client_batch))
     if first is None or problems:
         return
     if not all(attack.known_label for attack in grid.attacks.values()):
