@@ -160,7 +160,7 @@ def test_an_image_listed_twice_is_found(write_tree):
     assert "lists some image more than once" in message_of(root)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(removed=st.sets(st.integers(1, 23), min_size=1))
 def test_counts_the_missing_images(celeba_root, tmp_path_factory, removed):
     root = tmp_path_factory.mktemp("partial") / "celeba"
@@ -174,7 +174,7 @@ def test_counts_the_missing_images(celeba_root, tmp_path_factory, removed):
     assert expected in message_of(root)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     values=st.lists(
         st.lists(st.integers(-(2**63), 2**63 - 1), min_size=4, max_size=4),
