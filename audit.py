@@ -3,7 +3,13 @@
 ``python audit.py report RUN_DIR`` builds the report of a finished or interrupted audit again.
 """
 
+import os
+import signal
 import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+    # What is imported below takes seconds, in which Ctrl-C would end in a traceback.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 import ggl_lightning.audit.cli
 import ggl_lightning.audit.report.cli

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -43,8 +44,11 @@ def run_command(
     ) not in {"", "0"}
     arguments = [argument for argument in arguments if argument != _TRACEBACK_FLAG]
     _hush_libraries()
+    _print_anything()
     # Lightning lets configurations come from any address; they name the code that is run.
     set_parsing_settings(config_read_mode_fsspec_enabled=False)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return command(arguments) or 0
     except UserError as error:
@@ -54,6 +58,13 @@ def run_command(
         return USER_ERROR_EXIT_CODE
     except KeyboardInterrupt:
         return INTERRUPTED_EXIT_CODE
+
+
+def _print_anything() -> None:
+    """Lets no character stop a command that has done its work, in a terminal that lacks it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _hush_libraries() -> None:

@@ -76,7 +76,9 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     if value in allowed:
         return
     # Case is the commonest slip, and difflib does not forgive it.
-    by_lower = {choice.lower(): choice for choice in allowed}
+    by_lower: dict[str, str] = {}
+    for choice in allowed:
+        by_lower.setdefault(choice.lower(), choice)
     close = difflib.get_close_matches(value.lower(), list(by_lower), n=3, cutoff=0.5)
     hint = (
         f"Did you mean {', '.join(repr(by_lower[c]) for c in close)}?"

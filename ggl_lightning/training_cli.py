@@ -10,15 +10,23 @@ from typing import Any
 
 import jsonargparse
 from pytorch_lightning import LightningDataModule, LightningModule
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.cli import LightningArgumentParser
 
+from ggl_lightning.command_line.lightning_cli import CommandCLI
+from ggl_lightning.command_line.parsers import FunctionParser
 from ggl_lightning.errors import UserError
 
 _LIGHTNINGS_OWN = {"best", "last", "hpc"}  # values of ckpt_path that are no paths
 
 
-class TrainingCLI(LightningCLI):
+class TrainingCLI(CommandCLI):
     """LightningCLI that refuses to resume with other settings, or to write over another run."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """What Lightning's Trainer can do here: there are no test images and no predictions."""
+        offered = CommandCLI.subcommands()
+        return {name: offered[name] for name in ("fit", "validate")}
 
     @abstractmethod
     def trained_settings(self, ckpt_path: str) -> dict[str, Any] | None:
@@ -107,11 +115,13 @@ def run_training_command(
         UserError: On bad input.
     """
     if args[:1] == ["export"]:
-        jsonargparse.auto_cli(export, args=args[1:], as_positional=False)
+        jsonargparse.auto_cli(
+            export, args=args[1:], as_positional=False, parser_class=FunctionParser
+        )
         return
     cli(
-        module,
-        LightningDataModule,
+        model_class=module,
+        datamodule_class=LightningDataModule,
         subclass_mode_data=True,
         auto_configure_optimizers=False,
         seed_everything_default=0,

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.cli import (
-    ArgsType,
-    LightningArgumentParser,
-    LightningCLI,
-    SaveConfigCallback,
-)
+from jsonargparse import Namespace
+from pytorch_lightning.cli import LightningArgumentParser, SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from ggl_lightning.audit import exit_codes
@@ -20,11 +16,21 @@ from ggl_lightning.audit.dry_run import describe_audit
 from ggl_lightning.audit.interruption import run_interruptibly
 from ggl_lightning.audit.module import AuditModule, failure_summary
 from ggl_lightning.audit.run_folder import RunFolder
-from ggl_lightning.audit.shortcuts import DRY_RUN, add_shortcuts, apply_shortcuts, spell_out
+from ggl_lightning.audit.shortcuts import (
+    DRY_RUN,
+    add_shortcuts,
+    apply_shortcuts,
+    check_said_once,
+    parts_of_chosen,
+    spell_out,
+)
+from ggl_lightning.command_line import arguments
+from ggl_lightning.command_line.lightning_cli import CommandCLI, lightnings_mistakes
 from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import UserError
 
-_PRINT_CONFIG = "--print_config"
+_PRINT_CONFIG = "print_config"
+_OPTIMISERS = ("optimizer", "lr_scheduler")  # Lightning's own, which configurations hold as null
 
 
 class SaveAuditConfig(SaveConfigCallback):
@@ -40,26 +46,42 @@ class SaveAuditConfig(SaveConfigCallback):
             pl_module.run_folder.write_config(self.parser.dump(self.config, skip_none=False))
 
 
-class AuditCLI(LightningCLI):
+class AuditCLI(CommandCLI):
     """Shortcuts for the settings users change most, and TensorBoard inside the run folder."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the shortcuts."""
         add_shortcuts(parser)
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parses, then writes the shortcuts that were given into the nested configuration.
+    def parse_options(
+        self, parser: LightningArgumentParser, before: list[str], options: list[arguments.Option]
+    ) -> Namespace:
+        """Parses, and writes the shortcuts that were given into the nested configuration.
 
         ``--print_config`` is answered here and not by the parser, which would print the
         configuration before the shortcuts are in it.
+
+        Raises:
+            UserError: If two options say the same, or one has no meaning in an audit.
         """
-        arguments = spell_out(cast(list[str], args))
-        wanted = [argument for argument in arguments if argument != _PRINT_CONFIG]
-        self.config = apply_shortcuts(parser, parser.parse_args(wanted))
-        self.dry_run, self.config[DRY_RUN] = bool(self.config[DRY_RUN]), None
-        if wanted != arguments:
-            print(parser.dump(self.config, skip_none=False), end="")
+        wanted = arguments.arranged(
+            spell_out([option for option in options if option.name != _PRINT_CONFIG])
+        )
+        check_said_once(wanted)
+        now, later = parts_of_chosen(wanted)
+        # The rest may yet complete it.
+        given = parser.parse_args(
+            [*before, *arguments.join(now)], defaults=False, _skip_validation=True
+        )
+        config = parser.parse_args(arguments.join(later), namespace=apply_shortcuts(given))
+        self.dry_run, config[DRY_RUN] = bool(config[DRY_RUN]), None
+        for name in _OPTIMISERS:
+            if config[name] is not None:
+                raise UserError(f"--{name} has no meaning in an audit, which trains nothing.")
+        if len(wanted) < len(options):
+            print(parser.dump(config, skip_none=False), end="")
             sys.exit(0)
+        return config
 
     def before_instantiate_classes(self) -> None:
         """Finds out that the run folder cannot be written to before anything is built."""
@@ -86,7 +108,8 @@ def _test(cli: AuditCLI) -> None:
         UserError: If the disk is full, read-only or gone.
     """
     try:
-        cli.trainer.test(cli.model, cli.datamodule, verbose=False)
+        with lightnings_mistakes():
+            cli.trainer.test(cli.model, cli.datamodule, verbose=False)
     except OSError as error:
         if not is_disk_error(error):
             raise
@@ -108,8 +131,8 @@ def main(args: list[str]) -> int:
         the same command goes on.
     """
     cli = AuditCLI(
-        AuditModule,
-        AuditDataModule,
+        model_class=AuditModule,
+        datamodule_class=AuditDataModule,
         args=args,
         run=False,
         save_config_callback=SaveAuditConfig,

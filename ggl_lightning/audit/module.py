@@ -110,6 +110,8 @@ class AuditModule(SearchHost):
         self.run_folder = RunFolder.of(out_dir, exp_name)
         self.random_samples = random_samples
         self.lpips_weights = (lpips_vgg_weights, lpips_alex_weights)
+        for name in attribute_classifiers or {}:
+            _check_attribute(name)
         self.attribute_classifiers = nn.ModuleDict(
             {name: model.build() for name, model in (attribute_classifiers or {}).items()}
         ).requires_grad_(False)
@@ -317,6 +319,14 @@ class AuditModule(SearchHost):
     @property
     def _grid(self) -> AuditDataModule:
         return self.trainer.datamodule  # type: ignore[attr-defined]
+
+
+def _check_attribute(name: str) -> None:
+    """Raises if a module cannot have a part of that name."""
+    if not name or "." in name or hasattr(nn.ModuleDict(), name):
+        raise UserError(
+            f"An attribute classifier is called {name!r}: choose another name, without dots."
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -64,12 +64,18 @@ class ClassBalancedImages(ImageSelection):
         seed: Seeds the draw.
 
     Raises:
-        UserError: If ``per_class`` is not positive or ``seed`` is negative.
+        UserError: If ``per_class`` is not positive, ``seed`` is negative, or ``classes`` is empty
+            or lists one twice.
     """
 
     def __init__(self, per_class: int, classes: list[int] | None = None, seed: int = 0) -> None:
         check_positive("per_class of ClassBalancedImages", per_class)
         check_non_negative("seed of ClassBalancedImages", seed)
+        if classes is not None and (not classes or len(set(classes)) < len(classes)):
+            raise UserError(
+                f"classes of ClassBalancedImages is {classes}: it must list at least one class, "
+                "each once, or be null for all."
+            )
         self.per_class = per_class
         self.classes = classes
         self.seed = seed

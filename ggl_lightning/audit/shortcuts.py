@@ -3,16 +3,29 @@
 Each is only another way to say what can be said in the nested configuration. They start out as
 None, which leaves the configuration alone, and are cleared once applied, so that the resolved
 configuration says everything in one place. Names and meaning are those of the published code.
+
+What a shortcut does not replace stays as the configuration has it, and what is said twice on one
+command line, by a shortcut and in full, is refused.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nevergrad as ng
+import torchvision
 from jsonargparse import Namespace
 from pytorch_lightning.cli import LightningArgumentParser
+from torchvision.models import list_models
 
+from ggl_lightning.command_line.arguments import Option
+from ggl_lightning.command_line.messages import arguments_of
 from ggl_lightning.errors import UserError, check_choice
 
 _SEARCHES = "ggl_lightning.attacks.searches"
@@ -48,6 +61,26 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
 }
 DRY_RUN = "dry_run"
 _FLAGS = ("adaptive", "use_weight", DRY_RUN)  # may stand alone, as in the published code
+_OF_ATTACKS = ("budget", "n_trials", "adaptive", "use_weight")
+_CONFIGURATION = (".yaml", ".yml", ".json")
+
+_ATTACK = r"data\.attacks\.[^.]+(\.init_args)?"
+# What says the same in full.
+_IN_FULL: dict[str, str] = {
+    "out_dir": r"model\.out_dir",
+    "exp_name": r"model\.exp_name",
+    "idx": r"data\.idx(\..+)?",
+    "seed": r"data\.seeds",
+    "defense": r"data\.defenses(\..+)?",
+    "d_param": r"data\.defenses(\..+)?",
+    **{name: rf"{_ATTACK}\.{name}" for name in _OF_ATTACKS},
+    "ng_method": rf"{_ATTACK}\.search(\.class_path|(\.init_args)?\.method)?",
+    "client": r"model\.client_model(\.class_path|(\.init_args)?\.name)?",
+    "trained_model": r"model\.trained_model",
+    "gpu": r"trainer\.(accelerator|devices)",
+}
+# What belongs to the object that a shortcut chooses, and so waits until that is chosen.
+_PARTS = {"ng_method": rf"{_ATTACK}\.search\..+", "client": r"model\.client_model\..+"}
 
 
 def add_shortcuts(parser: LightningArgumentParser) -> None:
@@ -62,63 +95,106 @@ def add_shortcuts(parser: LightningArgumentParser) -> None:
     )
 
 
-def spell_out(arguments: list[str]) -> list[str]:
+def spell_out(options: Sequence[Option]) -> list[Option]:
     """Rewrites the published code's spellings that the parser would read otherwise.
 
     ``--adaptive`` and ``--use_weight`` may stand without a value; ``--model NAME`` names a client
     model (for the parser ``--model FILE`` is a configuration file of the ``model`` section, and
     still is when there is such a file).
+
+    Args:
+        options: As given.
+
+    Raises:
+        UserError: If ``--model`` names a configuration file that does not exist.
     """
-    spelled: list[str] = []
-    for position, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        following = arguments[position + 1] if position + 1 < len(arguments) else "--"
-        if name == "--model" and not Path(value if equals else following).is_file():
-            spelled.append(f"--client{equals}{value}")
-        elif name.removeprefix("--") in _FLAGS and not equals and following.startswith("-"):
-            spelled.append(f"{name}=true")
-        else:
-            spelled.append(argument)
-    return spelled
+    return [_spelled(option) for option in options]
 
 
-def apply_shortcuts(parser: LightningArgumentParser, config: Namespace) -> Namespace:
+def _spelled(option: Option) -> Option:
+    if option.name in _FLAGS and option.value is None:
+        return replace(option, value="true", tokens=(f"--{option.name}=true",))
+    value = option.value
+    if option.name != "model" or value is None or value.startswith("{") or Path(value).is_file():
+        return option
+    if os.sep in value or value.endswith(_CONFIGURATION):
+        raise UserError(
+            f"--model is {value!r}, and there is no such file. Give an existing configuration file "
+            "of the model section, or the name of a client model, such as ResNet18."
+        )
+    return replace(option, name="client", tokens=(f"--client={value}", *option.tokens[2:]))
+
+
+def check_said_once(options: Sequence[Option]) -> None:
+    """Refuses a shortcut beside an option that says the same in full.
+
+    Args:
+        options: As spelled out.
+
+    Raises:
+        UserError: If the two differ: one of them would be lost.
+    """
+    for shortcut in options:
+        in_full = re.compile(_IN_FULL.get(shortcut.name, "(?!)"))
+        for other in options:
+            if in_full.fullmatch(other.name) and other.value != shortcut.value:
+                raise UserError(
+                    f"--{shortcut.name} {shortcut.value} and --{other.name} {other.value} set the "
+                    "same: leave one out."
+                )
+
+
+def parts_of_chosen(options: Sequence[Option]) -> tuple[list[Option], list[Option]]:
+    """Parts options into those to read at once and those that wait for a shortcut's choice.
+
+    Args:
+        options: As spelled out.
+
+    Returns:
+        The first and the second, e.g. ``--model.client_model.init_args.width`` beside ``--client``.
+    """
+    given = [_PARTS[option.name] for option in options if option.name in _PARTS]
+    waiting = re.compile("|".join(given) if given else "(?!)")
+    later = [option for option in options if waiting.fullmatch(option.name)]
+    return [option for option in options if option not in later], later
+
+
+def apply_shortcuts(config: Namespace) -> Namespace:
     """Writes the shortcuts that were given into the nested configuration.
 
     Args:
-        parser: The parser, which validates the outcome and fills in defaults.
-        config: The parsed configuration.
+        config: What was given, without defaults; it may be incomplete.
 
     Returns:
-        A configuration without shortcuts.
+        The same without shortcuts.
 
     Raises:
         UserError: If a shortcut's value is not known, or ``d_param`` has no defense to go to.
     """
     config = config.clone()
-    given = {name: config[name] for name in _OPTIONS}
+    given = {name: config.get(name) for name in _OPTIONS}
     for name in _OPTIONS:
         config[name] = None
     for name in ("out_dir", "exp_name", "trained_model"):
         if given[name] is not None:
-            config.model[name] = given[name]
+            config[f"model.{name}"] = given[name]
     if given["idx"] is not None:
-        config.data.idx = given["idx"]
+        config["data.idx"] = given["idx"]
     if given["seed"] is not None:
-        config.data.seeds = given["seed"]
+        config["data.seeds"] = given["seed"]
     if given["gpu"] is not None:
-        config.trainer.accelerator, config.trainer.devices = "gpu", [given["gpu"]]
+        config["trainer.accelerator"], config["trainer.devices"] = "gpu", [given["gpu"]]
     if given["client"] is not None:
-        config.model.client_model = _client(given["client"], config.model.client_model)
+        config["model.client_model"] = _client(given["client"], config.get("model.client_model"))
     if given["defense"] is not None or given["d_param"] is not None:
-        config.data.defenses = _defense(given["defense"], given["d_param"])
-    for attack in config.data.attacks.values():
-        for name in ("budget", "n_trials", "adaptive", "use_weight"):
-            if given[name] is not None:
-                attack.init_args[name] = given[name]
+        config["data.defenses"] = _defense(given["defense"], given["d_param"])
+    for_attacks = {name: given[name] for name in _OF_ATTACKS if given[name] is not None}
+    for attack in (config.get("data.attacks") or {}).values():
+        for name, value in for_attacks.items():
+            attack[f"init_args.{name}"] = value
         if given["ng_method"] is not None:
-            attack.init_args.search = _search(given["ng_method"], attack.init_args.search)
-    return parser.parse_object(config)
+            attack["init_args.search"] = _search(given["ng_method"], attack.get("init_args.search"))
+    return config
 
 
 def _component(class_path: str, **init_args: Any) -> Namespace:
@@ -137,22 +213,46 @@ def _defense(name: str | None, parameter: float | None) -> dict[str, Namespace]:
     return {name: _component(class_path, **{parameter_name: parameter})}
 
 
-def _search(method: str, current: Namespace) -> Namespace:
+def _search(method: str, current: Namespace | None) -> Namespace:
     if method == "adam":
-        return _component(f"{_SEARCHES}.AdamSearch")
+        return _chosen("--ng_method adam", f"{_SEARCHES}.AdamSearch", current)
     if method == "BO":
-        return _component(f"{_SEARCHES}.turbo.TuRBOSearch")
-    if "population" in current.init_args:
-        return _component(
-            f"{_SEARCHES}.NevergradSearch", method=method, population=current.init_args.population
-        )
-    return _component(f"{_SEARCHES}.NevergradSearch", method=method)
+        return _chosen("--ng_method BO", f"{_SEARCHES}.turbo.TuRBOSearch", current)
+    check_choice("--ng_method", method, ["adam", "BO", *ng.optimizers.registry])
+    option = f"--ng_method {method}"
+    return _chosen(option, f"{_SEARCHES}.NevergradSearch", current, method=method)
 
 
-def _client(name: str, current: Namespace) -> Namespace:
-    init_args: dict[str, Any] = {}
-    if "num_classes" in current.init_args:
-        init_args["num_classes"] = current.init_args.num_classes
+def _client(name: str, current: Namespace | None) -> Namespace:
+    option = f"--client {name}"
+    if "." in name:
+        return _chosen(option, name, current)
+    check_choice("--client", name, [*_OWN_CLIENTS, *list_models(module=torchvision.models)])
     if name in _OWN_CLIENTS:
-        return _component(f"ggl_lightning.clients.{name}", **init_args)
-    return _component("ggl_lightning.clients.TorchvisionClassifier", name=name, **init_args)
+        return _chosen(option, f"ggl_lightning.clients.{name}", current)
+    return _chosen(option, "ggl_lightning.clients.TorchvisionClassifier", current, name=name)
+
+
+def _chosen(option: str, class_path: str, current: Namespace | None, **own: Any) -> Namespace:
+    """An object of a class, with the arguments the configuration has for it as far as they apply.
+
+    Says what becomes of them if they were meant for another class.
+    """
+    configured = current.get("init_args") if isinstance(current, Namespace) else None
+    if current is None or not configured:
+        return _component(class_path, **own)
+    arguments = dict(configured.items(branches=True, nested=False))
+    if current.class_path == class_path:
+        return _component(class_path, **{**arguments, **own})
+    known = set(arguments_of(class_path))
+    kept = {name: value for name, value in arguments.items() if name in known - set(own)}
+    lost = {name: value for name, value in arguments.items() if name not in known}
+    said = [
+        f"{verb} {', '.join(f'{name} {value}' for name, value in some.items())}"
+        for verb, some in (("keeps", kept), ("leaves out", lost))
+        if some
+    ]
+    if said:
+        before = current.class_path.rpartition(".")[2]
+        print(f"{option}: {' and '.join(said)} of the configured {before}.", file=sys.stderr)
+    return _component(class_path, **{**kept, **own})

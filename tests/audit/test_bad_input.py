@@ -91,14 +91,6 @@ def test_traceback_only_on_request(audit, monkeypatch):
         audit("--budget", "0")
 
 
-def test_unknown_option_and_wrong_type_exit_2(audit, capsys):
-    for arguments in (["--bugdet", "3"], ["--budget", "many"]):
-        with pytest.raises(SystemExit) as exit_:
-            audit(*arguments)
-        assert exit_.value.code == 2
-        assert arguments[0].strip("-") in capsys.readouterr().err
-
-
 def test_python_callers_get_the_same_errors():
     attacks = {"a": GenerativeGradientLeakage(NevergradSearch())}
     with pytest.raises(UserError, match="has no defense"):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from ggl_lightning.audit.report.build import build_report
+from ggl_lightning.command_line.home import path
+from ggl_lightning.command_line.parsers import PlainParser
 from ggl_lightning.errors import UserError
 
 
@@ -22,14 +23,14 @@ def main(args: list[str]) -> int:
         UserError: If there are several runs and no ``--output``, ``--output`` is another run's
             folder, or `build_report` refuses.
     """
-    parser = argparse.ArgumentParser(
+    parser = PlainParser(
         prog="audit.py report",
         description="Writes report.html and its tables from the results in run folders.",
     )
-    parser.add_argument("run_dir", nargs="+", type=Path, metavar="RUN_DIR", help="run folders")
+    parser.add_argument("run_dir", nargs="+", type=path, metavar="RUN_DIR", help="run folders")
     parser.add_argument(
         "--output",
-        type=Path,
+        type=path,
         metavar="DIR",
         help="where to write; by default the run folder itself, if it is the only one",
     )

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
-from pathlib import Path
 
 from ggl_lightning.cli import run_command
+from ggl_lightning.command_line.home import path
+from ggl_lightning.command_line.parsers import PlainParser
 from ggl_lightning.data.celeba_layout import BASE_FOLDER
 from ggl_lightning.data.synthetic.contact_sheet import save_contact_sheet
 from ggl_lightning.data.synthetic.writer import write_synthetic_celeba
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> PlainParser:
+    parser = PlainParser(
         prog="python -m ggl_lightning.data.synthetic",
         description="Draws synthetic faces and writes them in CelebA's on-disk layout.",
     )
-    parser.add_argument("--root", type=Path, help="folder to hold celeba/ (made if missing)")
+    parser.add_argument("--root", type=path, help="folder to hold celeba/ (made if missing)")
     parser.add_argument("--count", type=int, default=20000, help="images (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="collection (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument(
-        "--contact_sheet", type=Path, metavar="FILE", help="save a sheet of the first 48 people"
+        "--contact_sheet", type=path, metavar="FILE", help="save a sheet of the first 48 people"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser

@@ -1,0 +1,137 @@
+"""LightningCLI in which no option is lost and every mistake ends in one sentence."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import pytorch_lightning as pl
+from jsonargparse import Namespace
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+from ggl_lightning.command_line import arguments
+from ggl_lightning.command_line.messages import one_line
+from ggl_lightning.command_line.parsers import ConfigurationParser
+from ggl_lightning.command_line.refusal import Refusal, surfacing
+from ggl_lightning.command_line.yaml_text import use_for_configurations
+from ggl_lightning.errors import UserError
+
+_LARGEST_SEED = 2**32 - 1  # what NumPy takes
+# What classes of other packages raise when their arguments do not suit them.
+_UNSUITABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MisconfigurationException,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+_SLURM_HINT = " Outside of a job, unset SLURM_NTASKS or set SLURM_JOB_NAME=interactive."
+
+
+@contextmanager
+def lightnings_mistakes() -> Iterator[None]:
+    """Makes a `UserError` of what Lightning says about its own settings.
+
+    Raises:
+        UserError: In place of Lightning's ``MisconfigurationException``.
+    """
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise UserError(one_line(str(error))) from error
+
+
+class CommandCLI(LightningCLI):
+    """What the commands share that build a model, data and a trainer.
+
+    Args:
+        **kwargs: As for LightningCLI.
+
+    Raises:
+        UserError: If an argument, a configuration file or a setting of Lightning is wrong.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        use_for_configurations()
+        self._building = False
+        with surfacing(), lightnings_mistakes():
+            super().__init__(parser_class=ConfigurationParser, **kwargs)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parses the arguments, whatever their order.
+
+        Raises:
+            UserError: If one is not known, has no such value, or is given twice.
+        """
+        given = sys.argv[1:] if args is None else cast(list[str], args)
+        before, options = arguments.split(given)
+        self.config = self.parse_options(parser, before, options)
+        settings = self.config.get(str(self.config.get("subcommand")), self.config)
+        seed = settings.get("seed_everything")
+        if not isinstance(seed, bool | None) and not 0 <= seed <= _LARGEST_SEED:
+            raise UserError(
+                f"seed_everything is {seed}: a seed must not be negative, nor above "
+                f"{_LARGEST_SEED}."
+            )
+
+    def parse_options(
+        self, parser: LightningArgumentParser, before: list[str], options: list[arguments.Option]
+    ) -> Namespace:
+        """The configuration that the options describe.
+
+        Args:
+            parser: Parses.
+            before: What stands before the first option, such as a subcommand.
+            options: As given.
+        """
+        return parser.parse_args([*before, *arguments.join(arguments.arranged(options))])
+
+    def instantiate_classes(self) -> None:
+        """Builds model, data and trainer.
+
+        Raises:
+            UserError: If a class refuses its arguments.
+        """
+        self.parser.add_instantiator(self._build, object)
+        self._building = True
+        super().instantiate_classes()
+        self._building = False
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Builds the trainer.
+
+        Raises:
+            UserError: If it refuses its settings.
+        """
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except _UNSUITABLE as error:
+            text = one_line(str(error))
+            hint = _SLURM_HINT if "SLURM" in text else ""
+            raise UserError(f"The trainer refuses its settings: {text}{hint}") from error
+
+    def _build(self, class_type: Any, *args: Any, **kwargs: Any) -> Any:
+        """Builds one object of the configuration, at any depth."""
+        try:
+            return class_type(*args, **kwargs)
+        except UserError as error:
+            refused = error
+        except _UNSUITABLE as error:
+            if class_type.__module__.partition(".")[0] == "ggl_lightning":
+                raise self._past_unions(error) from None
+            name = f"{class_type.__module__}.{class_type.__qualname__}"
+            text = one_line(str(error)) or type(error).__name__
+            refused = UserError(f"{name} refuses its arguments: {text}")
+            refused.__cause__ = error
+        raise self._past_unions(refused)
+
+    def _past_unions(self, error: Exception) -> BaseException:
+        return Refusal(error) if self._building else error
