@@ -21,6 +21,7 @@ from ggl_lightning.command_line import arguments
 from ggl_lightning.command_line.messages import one_line
 from ggl_lightning.command_line.parsers import ConfigurationParser
 from ggl_lightning.command_line.refusal import Refusal, surfacing
+from ggl_lightning.command_line.unions import read_whole_numbers_as_such
 from ggl_lightning.command_line.yaml_text import use_for_configurations
 from ggl_lightning.errors import UserError
 
@@ -66,6 +67,7 @@ class CommandCLI(LightningCLI):
 
     def __init__(self, **kwargs: Any) -> None:
         use_for_configurations()
+        read_whole_numbers_as_such()
         self._building = False
         with surfacing(), lightnings_mistakes():
             super().__init__(parser_class=ConfigurationParser, **kwargs)

@@ -11,7 +11,7 @@ from ggl_lightning.seeding import seeded
 from tests.tiny import TinyClient
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(label=st.integers(0, 4), seed=st.integers(0, 1000))
 def test_label_of_one_image_is_always_recovered_behind_a_relu(label, seed):
     torch.manual_seed(seed)
@@ -56,7 +56,7 @@ def test_repeated_labels_are_counted_without_a_bias_too():
     assert found.labels == [2, 2, 2, 5]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(labels=st.lists(st.integers(0, 9), min_size=1, max_size=8), seed=st.integers(0, 1000))
 def test_every_label_with_a_negative_row_is_found(labels, seed):
     torch.manual_seed(seed)

@@ -115,7 +115,7 @@ def test_every_search_goes_on_as_if_nothing_had_happened(name, tmp_path_factory)
     tmp_path = tmp_path_factory.mktemp("snapshots")
     expected, evaluated = undisturbed(name)
 
-    @settings(max_examples=3 if name == "TuRBO" else 8, deadline=None, database=None)
+    @settings(max_examples=3 if name == "TuRBO" else 8)
     @given(stops=st.lists(st.integers(0, expected.rounds - 1), min_size=1, max_size=2).map(sorted))
     def check(stops):
         kept, again = None, []
@@ -266,7 +266,7 @@ def attack_once(search=None, resume=(), notify=lambda hook, loop: None, **argume
     )
 
 
-@settings(max_examples=10, deadline=None, database=None)
+@settings(max_examples=10)
 @given(trial=st.integers(0, 2), round_=st.integers(0, 6))
 def test_trials_that_are_finished_are_not_run_again(trial, round_):
     expected = attack_once(n_trials=3, refine_steps=3)

@@ -387,7 +387,7 @@ def audits(draw) -> list[dict]:
     return rows
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(audits())
 def test_whatever_is_on_disk_gives_strict_json(rows):
     found = compute_statistics(rows)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -45,9 +45,7 @@ def test_exactly_the_images_and_labels_of_the_jpegs(celeba_root, cache_dir, spli
         assert label.equal(expected_label)
 
 
-@settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20)
 @given(indices=st.lists(st.integers(-12, 11), min_size=1, max_size=30))
 def test_a_batch_is_its_items(celeba_root, cache_dir, indices):
     faces = CelebADataModule(celeba_root, cache_dir=cache_dir).dataset("train")

@@ -120,7 +120,7 @@ def test_smooth_field_keeps_constants_and_stays_within_its_knots() -> None:
 
 
 @pytest.mark.parametrize(("share", "pixels"), [(2 / 3, 0.35), (1, 1.5)])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     yaw=st.floats(-24, 24), pitch=st.floats(-14, 14), roll=st.floats(-7, 7),
     scale=st.floats(0.92, 1.08), x=st.floats(-30, 30), y=st.floats(-20, 55),

@@ -62,7 +62,7 @@ updates = st.builds(
 
 
 @pytest.mark.parametrize("defense", ANY_UPDATE, ids=name)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(update=updates)
 def test_neither_defense_nor_adaptation_changes_what_it_is_given(defense, update):
     before = copies(update)
@@ -85,7 +85,7 @@ def test_dp_sgd_changes_neither_update_nor_images_nor_model():
 
 
 @pytest.mark.parametrize("defense", REPRODUCIBLE, ids=name)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(update=updates)
 def test_the_right_candidate_is_adapted_to_the_received_update(defense, update):
     received = defense(update, CLIENT)
@@ -99,7 +99,7 @@ def test_the_right_candidate_is_adapted_to_the_received_update(defense, update):
     [Compression(20), Compression(90), Representation(80), Sign(), Quantization(5)],
     ids=name,
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(update=updates)
 def test_what_prunes_or_rounds_does_it_once(defense, update):
     once = defense(update, CLIENT)

@@ -15,7 +15,7 @@ PARTITIONS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     partition=PARTITIONS,
     labels=st.lists(st.integers(0, 4), min_size=1, max_size=80),

@@ -83,7 +83,7 @@ def test_values_equal_plain_loops(client, metrics):
     assert values == pytest.approx(reference(client, preds, target), rel=1e-5)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(1, 5), st.integers(0, 1000))
 def test_two_ranks_reduce_to_the_whole(split, seed):
     with seeded(0):
@@ -173,7 +173,7 @@ def test_ssim_of_images_smaller_than_its_window_is_missing(client, last_layer):
     assert "ssim" not in metrics.collection()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=6))
 def test_label_accuracy_is_the_share_of_labels_matched_without_order(pairs):
     inferred, true = [a for a, _ in pairs], [b for _, b in pairs]

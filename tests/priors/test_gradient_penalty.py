@@ -16,7 +16,7 @@ def images(n: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.T
     return torch.rand(n, 3, 4, 4, generator=noise, dtype=dtype) * 2 - 1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(scale=st.floats(0.01, 20), weight=st.floats(0.1, 100))
 def test_linear_critic_has_the_norm_of_its_weights(scale, weight):
     w = (scale * images(1, seed=3).flatten()).requires_grad_()

@@ -149,7 +149,7 @@ def magnitudes(received, distance):
     return torch.ones(len(received), dtype=torch.float64)
 
 
-@settings(deadline=None, max_examples=60, derandomize=True)
+@settings(max_examples=60)
 @given(
     architectures(),
     st.integers(1, 3),

@@ -62,7 +62,7 @@ text = st.text(max_size=8)
 number = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.fixed_dictionaries(
