@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import re
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import jsonargparse
@@ -311,7 +311,7 @@ def _settings(parser: jsonargparse.ArgumentParser) -> list[str]:
 
 
 def arguments_of(class_path: str) -> list[str]:
-    """The arguments of a class or function, as jsonargparse knows them.
+    """The arguments of a class, as jsonargparse knows them.
 
     Args:
         class_path: Its import path, or a class's name alone.
@@ -319,15 +319,15 @@ def arguments_of(class_path: str) -> list[str]:
     Returns:
         Their names; none if there is no such class.
     """
-    path = class_path if "." in class_path else next(iter(_known_paths(class_path)), "")
-    module, _, name = path.rpartition(".")
-    if not module:
-        return []
-    target = getattr(import_module(module), name)
+    path = class_path if "." in class_path else next(iter(_known_paths(class_path)), class_path)
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    if isinstance(target, type):
-        return list(parser.add_class_arguments(target, fail_untyped=False))
-    return list(parser.add_function_arguments(target, fail_untyped=False))
+    parser.add_argument("--found", type=type)
+    try:
+        found = parser.parse_args([f"--found={path}"]).found  # imports what it may
+    except argparse.ArgumentError:
+        return []
+    names: list[str] = parser.add_class_arguments(found, fail_untyped=False)
+    return names
 
 
 def _short(class_path: str) -> str:
