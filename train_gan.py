@@ -1,6 +1,13 @@
 """Trains a prior (`fit`) and exports its generator (`export`); see docs/prior.md."""
 
-import ggl_lightning  # noqa: F401, I001  (first: it repairs torchvision beside a CPU-only torch)
+# ruff: noqa: I001
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Ctrl-C while libraries load, which takes seconds, ends the process without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import ggl_lightning  # noqa: F401  (first: it repairs torchvision beside a CPU-only torch)
 
 import sys
 

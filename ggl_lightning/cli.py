@@ -19,7 +19,10 @@ _TRACEBACK_VARIABLE = "GGL_TRACEBACK"
 USER_ERROR_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 128 + signal.SIGINT  # what shells expect after Ctrl-C
 
-_ADVICE = "\N{ELECTRIC LIGHT BULB} Tip:"  # Lightning recommending other packages
+_UNHELPFUL = (
+    "\N{ELECTRIC LIGHT BULB} Tip:",  # Lightning recommending other packages
+    "An SIGTERMException was raised",  # what the commands say of an interruption says more
+)
 
 
 def run_command(
@@ -43,6 +46,8 @@ def run_command(
     ) not in {"", "0"}
     arguments = [argument for argument in arguments if argument != _TRACEBACK_FLAG]
     _hush_libraries()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as scripts set it while they load
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Lightning lets configurations come from any address; they name the code that is run.
     set_parsing_settings(config_read_mode_fsspec_enabled=False)
     try:
@@ -65,5 +70,5 @@ def _hush_libraries() -> None:
     ):
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
-        lambda record: not record.getMessage().startswith(_ADVICE)
+        lambda record: not record.getMessage().startswith(_UNHELPFUL)
     )
