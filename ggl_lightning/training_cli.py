@@ -37,7 +37,7 @@ from ggl_lightning.training.precision import (
     replaced_precision,
     slow_precision,
 )
-from ggl_lightning.training.ranks import end_processes
+from ggl_lightning.training.ranks import end_as_failed_process, end_processes
 from ggl_lightning.training.resuming import NAMES, find_checkpoint, runs_root
 from ggl_lightning.training.settings import changed, flat
 from ggl_lightning.training.stop_signals import StopSignals, newest_checkpoint
@@ -224,6 +224,10 @@ class TrainingCLI(CommandCLI):
                 f"The run folder cannot be written to any more ({error.strerror}). Checkpoints "
                 "from before are kept."
             ) from error
+        except RuntimeError:
+            end_as_failed_process(self.trainer)
+            end_processes(self.trainer)
+            raise
         except BaseException:
             end_processes(self.trainer)
             raise

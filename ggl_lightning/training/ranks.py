@@ -58,6 +58,23 @@ def end_processes(trainer: Trainer) -> None:
         process.kill()
 
 
+def end_as_failed_process(trainer: Trainer) -> None:
+    """Ends this process at once if another that it started has failed, and has said why.
+
+    Its own error is then only that nobody answers it.
+
+    Args:
+        trainer: Runs the training.
+    """
+    for process in started_processes(trainer):
+        try:
+            code = process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            continue
+        if code:
+            _end_all(started_processes(trainer), code)
+
+
 def end_with(processes: Sequence[subprocess.Popen]) -> None:
     """Ends this process, with their exit code, when others that it started fail.
 
@@ -83,8 +100,12 @@ def _watch(processes: Sequence[subprocess.Popen]) -> None:
         if all(code == 0 for code in codes):
             return
     time.sleep(_PATIENCE)
+    _end_all(processes, failed)
+
+
+def _end_all(processes: Sequence[subprocess.Popen], code: int) -> None:
     for process in processes:
         process.kill()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(failed if failed > 0 else 128 - failed)
+    os._exit(code if code > 0 else 128 - code)
