@@ -14,6 +14,7 @@ from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from ggl_lightning.command_line import arguments
 from ggl_lightning.command_line.messages import one_line
+from ggl_lightning.command_line.nulls import check_nulls
 from ggl_lightning.command_line.parsers import ConfigurationParser
 from ggl_lightning.command_line.refusal import Refusal, surfacing
 from ggl_lightning.command_line.unions import read_whole_numbers_as_such
@@ -123,6 +124,7 @@ class CommandCLI(LightningCLI):
     def _build(self, class_type: Any, *args: Any, **kwargs: Any) -> Any:
         """Builds one object of the configuration, at any depth."""
         try:
+            check_nulls(class_type, kwargs)
             return class_type(*args, **kwargs)
         except UserError as error:
             refused = error
