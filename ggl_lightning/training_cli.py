@@ -12,6 +12,7 @@ import jsonargparse
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.cli import LightningArgumentParser
 
+from ggl_lightning.command_line import arguments
 from ggl_lightning.command_line.lightning_cli import CommandCLI
 from ggl_lightning.command_line.parsers import FunctionParser
 from ggl_lightning.errors import UserError
@@ -27,6 +28,24 @@ class TrainingCLI(CommandCLI):
         """What Lightning's Trainer can do here: there are no test images and no predictions."""
         offered = CommandCLI.subcommands()
         return {name: offered[name] for name in ("fit", "validate")}
+
+    def parse_options(
+        self, parser: LightningArgumentParser, before: list[str], options: list[arguments.Option]
+    ) -> jsonargparse.Namespace:
+        """See `CommandCLI.parse_options`.
+
+        Raises:
+            UserError: If it is not said first what to do.
+        """
+        offered = [*self.subcommands(), "export"]
+        asks_for_help = any(option.name in {"h", "help"} for option in options)
+        if before[:1] not in [[name] for name in offered] and not asks_for_help:
+            said = f"{before[0]!r} is none of them" if before else "nothing is"
+            raise UserError(
+                f"The first argument must say what to do, {', '.join(offered[:-1])} or "
+                f"{offered[-1]}, and {said}."
+            )
+        return super().parse_options(parser, before, options)
 
     @abstractmethod
     def trained_settings(self, ckpt_path: str) -> dict[str, Any] | None:

@@ -136,14 +136,11 @@ def test_a_checkpoint_is_a_file(offline, tmp_path, main, address, capsys):
 
 def test_a_configuration_is_a_file(offline, capsys):
     for main, before in ((audit_main, []), (train_client, ["fit"]), (train_gan, ["fit"])):
-        with pytest.raises(SystemExit) as ended:
-            run_command(main, [*before, "--config", "http://127.0.0.1:9/config.yaml"])
-        assert ended.value.code == 2
+        address = "http://127.0.0.1:9/config.yaml"
+        assert run_command(main, [*before, "--config", address]) == 2
         # Nor may a part of it come from elsewhere.
         part = f"--{'model.prior' if main is audit_main else 'data'}=http://127.0.0.1:9/part.yaml"
-        with pytest.raises(SystemExit) as ended:
-            run_command(main, [*before, part])
-        assert ended.value.code == 2
+        assert run_command(main, [*before, part]) == 2
 
 
 @pytest.fixture

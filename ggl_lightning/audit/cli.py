@@ -27,9 +27,10 @@ from ggl_lightning.audit.shortcuts import (
 from ggl_lightning.command_line import arguments
 from ggl_lightning.command_line.lightning_cli import CommandCLI, lightnings_mistakes
 from ggl_lightning.disk_errors import is_disk_error
-from ggl_lightning.errors import UserError
+from ggl_lightning.errors import UserError, check_choice
 
 _PRINT_CONFIG = "print_config"
+_PRINT_FLAGS = {"skip_default": "skip_default", "skip_unset": "skip_none", "skip_null": "skip_none"}
 _OPTIMISERS = ("optimizer", "lr_scheduler")  # Lightning's own, which configurations hold as null
 
 
@@ -64,9 +65,13 @@ class AuditCLI(CommandCLI):
         Raises:
             UserError: If two options say the same, or one has no meaning in an audit.
         """
+        printed = [option for option in options if option.name == _PRINT_CONFIG]
         wanted = arguments.arranged(
-            spell_out([option for option in options if option.name != _PRINT_CONFIG])
+            spell_out([option for option in options if option not in printed])
         )
+        for option in wanted:
+            if option.name.split(".")[0] in _OPTIMISERS:
+                raise _no_optimiser(option.name)
         check_said_once(wanted)
         now, later = parts_of_chosen(wanted)
         # The rest may yet complete it.
@@ -77,9 +82,9 @@ class AuditCLI(CommandCLI):
         self.dry_run, config[DRY_RUN] = bool(config[DRY_RUN]), None
         for name in _OPTIMISERS:
             if config[name] is not None:
-                raise UserError(f"--{name} has no meaning in an audit, which trains nothing.")
-        if len(wanted) < len(options):
-            print(parser.dump(config, skip_none=False), end="")
+                raise _no_optimiser(name)
+        if printed:
+            print(parser.dump(config, **_flags(printed[-1])), end="")
             sys.exit(0)
         return config
 
@@ -99,6 +104,18 @@ class AuditCLI(CommandCLI):
     @property
     def _run_folder(self) -> RunFolder:
         return RunFolder.of(self.config.model.out_dir, self.config.model.exp_name)
+
+
+def _no_optimiser(name: str) -> UserError:
+    return UserError(f"--{name} has no meaning in an audit, which trains nothing.")
+
+
+def _flags(printed: arguments.Option) -> dict[str, bool]:
+    """What ``--print_config=FLAGS`` asks for, in the parser's words."""
+    flags = [flag for flag in (printed.value or "").split(",") if flag]
+    for flag in flags:
+        check_choice("--print_config", flag, _PRINT_FLAGS)
+    return {"skip_none": False} | {_PRINT_FLAGS[flag]: True for flag in flags}
 
 
 def _test(cli: AuditCLI) -> None:

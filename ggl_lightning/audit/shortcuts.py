@@ -62,6 +62,8 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
 DRY_RUN = "dry_run"
 _FLAGS = ("adaptive", "use_weight", DRY_RUN)  # may stand alone, as in the published code
 _OF_ATTACKS = ("budget", "n_trials", "adaptive", "use_weight")
+_NULL = ("null", "Null", "NULL", "~", "")
+_MAY_BE_NULL = ("exp_name", "trained_model")
 _CONFIGURATION = (".yaml", ".yml", ".json")
 
 _ATTACK = r"data\.attacks\.[^.]+(\.init_args)?"
@@ -112,6 +114,11 @@ def spell_out(options: Sequence[Option]) -> list[Option]:
 
 
 def _spelled(option: Option) -> Option:
+    if option.name in _OPTIONS and option.value in _NULL:
+        if option.name not in _MAY_BE_NULL:
+            raise UserError(f"--{option.name} is {option.value!r}: give a value, or leave it out.")
+        full = f"model.{option.name}"
+        return replace(option, name=full, tokens=(f"--{full}=null", *option.tokens[2:]))
     if option.name in _FLAGS and option.value is None:
         return replace(option, value="true", tokens=(f"--{option.name}=true",))
     value = option.value

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 import pytorch_lightning as pl
 from jsonargparse import Namespace
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+from pytorch_lightning.cli import (
+    ArgsType,
+    LightningArgumentParser,
+    LightningCLI,
+    _InstantiatorFn,
+)
 
 from ggl_lightning.command_line import arguments
 from ggl_lightning.command_line.messages import one_line
@@ -103,7 +108,6 @@ class CommandCLI(LightningCLI):
         Raises:
             UserError: If a class refuses its arguments.
         """
-        self.parser.add_instantiator(self._build, object)
         self._building = True
         super().instantiate_classes()
         self._building = False
@@ -121,11 +125,34 @@ class CommandCLI(LightningCLI):
             hint = _SLURM_HINT if "SLURM" in text else ""
             raise UserError(f"The trainer refuses its settings: {text}{hint}") from error
 
+    def _add_instantiators(self) -> None:
+        """Has `built` build everything; model and data as Lightning does."""
+        self.parser.add_instantiator(
+            _Building(self, "model"), self._model_class, subclasses=self.subclass_mode_model
+        )
+        self.parser.add_instantiator(
+            _Building(self, "data"), self._datamodule_class, subclasses=self.subclass_mode_data
+        )
+        self.parser.add_instantiator(self._build, object)
+
     def _build(self, class_type: Any, *args: Any, **kwargs: Any) -> Any:
-        """Builds one object of the configuration, at any depth."""
+        return self.built(class_type, kwargs, lambda: class_type(*args, **kwargs))
+
+    def built(self, class_type: Any, settings: dict[str, Any], build: Callable[[], Any]) -> Any:
+        """Builds one object of the configuration, at any depth.
+
+        Args:
+            class_type: Its class, or a function that returns it.
+            settings: Its arguments by name.
+            build: Builds it.
+
+        Raises:
+            UserError: If the arguments do not suit it.
+            Refusal: With the same, while jsonargparse looks on.
+        """
         try:
-            check_nulls(class_type, kwargs)
-            return class_type(*args, **kwargs)
+            check_nulls(class_type, settings)
+            return build()
         except UserError as error:
             refused = error
         except _UNSUITABLE as error:
@@ -139,3 +166,18 @@ class CommandCLI(LightningCLI):
 
     def _past_unions(self, error: Exception) -> BaseException:
         return Refusal(error) if self._building else error
+
+
+class _Building(_InstantiatorFn):
+    """Lightning's way, which has checkpoints keep the settings; mistakes are told as elsewhere."""
+
+    cli: CommandCLI
+
+    def __call__(
+        self, class_type: Any, *args: Any, applied_instantiation_links: dict, **kwargs: Any
+    ) -> Any:
+        links = {"applied_instantiation_links": applied_instantiation_links}
+        build = super().__call__
+        return self.cli.built(
+            class_type, kwargs, lambda: build(class_type, *args, **links, **kwargs)
+        )

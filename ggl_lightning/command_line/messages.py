@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import re
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import jsonargparse
@@ -44,6 +44,7 @@ _OTHER_CLASS = re.compile(
     r"Expected '(?P<path2>\S+)' to be a (?:subclass of|function that returns)) (?P<type>[\w.]+)"
 )
 _LOADING = re.compile(r"Unable to load config (?P<value>.*?)\n+\s*- (?P<rest>.*)", re.DOTALL)
+_NO_CONFIG = re.compile(r"Unable to load config [\"'](?P<value>.*)[\"']$")
 _TRIED_PATH = re.compile(
     r"-? ?Expected a path but .*? either not accessible or invalid\n- (?P<rest>.*)", re.DOTALL
 )
@@ -77,6 +78,7 @@ class _Reason:
         value: That value, as text.
         unknown: The option that is not known; `owner` or a group has others.
         group: The group that it is not in.
+        is_weak: Whether it only says that a text is no class.
     """
 
     text: str = ""
@@ -86,11 +88,12 @@ class _Reason:
     value: str = ""
     unknown: str = ""
     group: str = ""
+    is_weak: bool = False
 
     @property
     def is_specific(self) -> bool:
         """Whether it says more than that a value has another type."""
-        return not self.expected or bool(self.owner)
+        return not self.is_weak and (not self.expected or bool(self.owner))
 
 
 def explain(parser: jsonargparse.ArgumentParser, message: str) -> str:
@@ -139,7 +142,8 @@ def _reason(report: str) -> _Reason:
     report = textwrap.dedent(report.strip("\n")).strip()
     if found := _KEY.match(report):
         inner = _reason(found["rest"])
-        return replace(inner, keys=(found["key"], *inner.keys))
+        keys = inner.keys if inner.keys[:1] == (found["key"],) else (found["key"], *inner.keys)
+        return replace(inner, keys=keys)
     if found := _TRIED_PATH.match(report):
         return _reason(found["rest"])
     if found := _LOADING.match(report):
@@ -162,6 +166,9 @@ def _of_union(errors: str, value: str) -> _Reason:
     if specific:
         return max(specific, key=lambda reason: (bool(reason.unknown), len(reason.keys)))
     expected = dict.fromkeys(each for reason in reasons for each in reason.expected)
+    weak = [reason for reason in reasons if reason.is_weak]
+    if weak and not expected.keys() - {"null"}:
+        return weak[0]
     return _Reason(expected=tuple(expected), value=value)
 
 
@@ -184,7 +191,7 @@ def _leaf(report: str) -> _Reason:
         group = found["group"] or found["command"] or ""
         return _Reason(unknown=found["option"], group=group)
     if found := _NO_PATH.match(report):
-        return _Reason(text=_no_class(found["name"]))
+        return _Reason(text=_no_class(found["name"]), is_weak=True)
     if found := _OTHER_CLASS.match(report):
         return _Reason(text=_other_class(found["path"] or found["path2"], found["type"]))
     if found := _NOT_SUBCLASS.match(report):
@@ -197,8 +204,12 @@ def _leaf(report: str) -> _Reason:
         return _Reason(
             text=f"the file {found['path']!r} {state.get(found['what'], 'cannot be read')}."
         )
+    if found := _NO_CONFIG.match(report):
+        return _Reason(
+            text=f"there is no file {found['value']!r} with settings by name, nor is it a mapping."
+        )
     if "codec can't decode" in report:
-        return _Reason(text="the file is not UTF-8 text: save it as UTF-8.")
+        return _Reason(text="the file is not text in UTF-8: save it as UTF-8.")
     return _Reason(text=one_line(report))
 
 
@@ -285,7 +296,7 @@ def _unrecognised(rest: str, reason: _Reason, parser: jsonargparse.ArgumentParse
         return f"{argument!r} is not expected: settings are given as --name value."
     options = [option for action in parser._actions for option in action.option_strings]
     known = [each for each in options if each.startswith("--") and not each.endswith(".help")]
-    found = nearest(name, known)
+    found = nearest(name, known, cutoff=0.7)
     return f"There is no option {name}.{suggestion(found)}"
 
 
@@ -300,7 +311,7 @@ def _settings(parser: jsonargparse.ArgumentParser) -> list[str]:
 
 
 def arguments_of(class_path: str) -> list[str]:
-    """The arguments of a class or function, as jsonargparse knows them.
+    """The arguments of a class, as jsonargparse knows them.
 
     Args:
         class_path: Its import path, or a class's name alone.
@@ -308,15 +319,15 @@ def arguments_of(class_path: str) -> list[str]:
     Returns:
         Their names; none if there is no such class.
     """
-    path = class_path if "." in class_path else next(iter(_known_paths(class_path)), "")
-    module, _, name = path.rpartition(".")
-    if not module:
-        return []
-    target = getattr(import_module(module), name)
+    path = class_path if "." in class_path else next(iter(_known_paths(class_path)), class_path)
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    if isinstance(target, type):
-        return list(parser.add_class_arguments(target, fail_untyped=False))
-    return list(parser.add_function_arguments(target, fail_untyped=False))
+    parser.add_argument("--found", type=type)
+    try:
+        found = parser.parse_args([f"--found={path}"]).found  # imports what it may
+    except argparse.ArgumentError:
+        return []
+    names: list[str] = parser.add_class_arguments(found, fail_untyped=False)
+    return names
 
 
 def _short(class_path: str) -> str:
@@ -344,7 +355,7 @@ def _alike(class_path: str) -> str:
         for each, value in vars(sys.modules.get(module_name, object)).items():
             if isinstance(value, type):
                 known.setdefault(each, f"{module_name}.{each}")
-        same = [known[each] for each in nearest(name, known, cutoff=0.7)]
+        same = [known[each] for each in nearest(name, known)]
     if not same and "." not in class_path:
         return " Write the module too: package.module.Class."
     return suggestion(same[:2])

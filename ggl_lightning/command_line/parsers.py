@@ -32,8 +32,18 @@ class _OneSentence(jsonargparse.ArgumentParser):
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def parse_args(self, *args: Any, **kwargs: Any) -> jsonargparse.Namespace:  # type: ignore[override]
-        """Parses a command line, with home folders in place of ``~``."""
-        return with_home(super().parse_args(*args, **kwargs))
+        """Parses a command line, with home folders in place of ``~``.
+
+        Raises:
+            UserError: If a file it names is not text in UTF-8, or a home folder not there.
+        """
+        try:
+            return with_home(super().parse_args(*args, **kwargs))
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"A configuration file that the arguments name is not text in UTF-8 "
+                f"({error.reason} at byte {error.start}): save it as UTF-8."
+            ) from error
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises what is wrong; within a value, as jsonargparse would: another type may fit.

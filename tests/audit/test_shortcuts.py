@@ -90,3 +90,104 @@ def test_resolved_configuration_resolves_to_itself(tiny_config, resolved):
     first = resolved("--defense", "clipping", "--budget", "4", "--ng_method", "adam")
     tiny_config.write_text(yaml.safe_dump(first, sort_keys=False))
     assert resolved() == first
+
+
+def _client(config):
+    return config["model"]["client_model"]
+
+
+@pytest.fixture
+def with_resnet(tiny_config):
+    """The tiny configuration with a client model of settings that are not its defaults."""
+    config = yaml.safe_load(tiny_config.read_text())
+    config["model"]["client_model"] = {
+        "class_path": "ggl_lightning.clients.ResNet18",
+        "init_args": {"num_classes": 3, "width": 8},
+    }
+    tiny_config.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_is_given_for_the_chosen_client_model_is_kept(resolved, first):
+    chosen = ["--client", "ResNet18"]
+    width = ["--model.client_model.init_args.width", "16"]
+    found = _client(resolved(*(chosen + width if first else width + chosen)))
+    assert found["class_path"] == "ggl_lightning.clients.ResNet18"
+    assert found["init_args"]["width"] == 16
+
+
+def test_the_same_class_keeps_its_settings(with_resnet, resolved):
+    assert _client(resolved("--model", "ResNet18"))["init_args"] == {"num_classes": 3, "width": 8}
+    search = _attack(resolved("--ng_method", "DE"))["search"]
+    assert search["init_args"] == {"method": "DE", "population": 10}
+
+
+def test_another_class_keeps_what_applies_and_says_so(with_resnet, tiny_config, capsys):
+    with pytest.raises(SystemExit):
+        run_command(main, ["--config", str(tiny_config), "--model", "resnet34", "--print_config"])
+    printed = capsys.readouterr()
+    assert _client(yaml.safe_load(printed.out))["init_args"]["num_classes"] == 3
+    assert printed.err.count("\n") == 1
+    assert "keeps num_classes 3 and leaves out width 8 of the configured ResNet18" in printed.err
+
+
+def test_settings_of_the_chosen_search_are_kept(resolved):
+    search = "--data.attacks.cma.init_args.search.init_args"
+    found = _attack(resolved("--ng_method", "adam", f"{search}.restarts", "4"))["search"]
+    assert found["init_args"]["restarts"] == 4
+    found = _attack(resolved(f"{search}.population", "7", "--ng_method", "DE"))["search"]
+    assert found["init_args"] == {"method": "DE", "population": 7}
+
+
+def test_options_count_whatever_their_order(tmp_path, resolved):
+    other = tmp_path / "other.yaml"
+    other.write_text("data: {idx: 1, split: val}\n")
+    config = resolved("--data.idx", "4", "--config", str(other))
+    assert (config["data"]["idx"], config["data"]["split"]) == (4, "val")
+
+
+def test_texts_that_yaml_reads_otherwise_are_taken_as_written(tiny_config, resolved):
+    assert resolved("--exp_name", "0123")["model"]["exp_name"] == "0123"
+    assert resolved("--idx", "010")["data"]["idx"] == 10
+    text = tiny_config.read_text().replace("exp_name: tiny", "exp_name: 2024_01_01")
+    tiny_config.write_text(
+        text.replace("    none:", "    0.1:").replace("random_samples: 10", "random_samples: 1_0")
+    )
+    config = resolved()
+    assert config["model"]["exp_name"] == "2024_01_01"
+    assert config["model"]["random_samples"] == 10
+    assert list(config["data"]["defenses"]) == ["0.1", "noise0.1"]
+
+
+def test_home_folders_are_filled_in_everywhere(resolved, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    logger = "{class_path: pytorch_lightning.loggers.CSVLogger, init_args: {save_dir: ~/logs}}"
+    config = resolved(
+        "--out_dir=~/runs", "--trained_model", "~/x.pt", f"--trainer.logger={logger}"
+    )  # fmt: skip
+    assert config["model"]["out_dir"] == "/home/somebody/runs"
+    assert config["model"]["trained_model"] == "/home/somebody/x.pt"
+    assert config["trainer"]["logger"]["init_args"]["save_dir"] == "/home/somebody/logs"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--budget", "2", "--budget", "3"],
+        ["--data.idx=1", "--data.idx", "2"],
+        ["--budget", "2", "--data.attacks.cma.init_args.budget", "3"],
+        ["--ng_method", "DE", "--data.attacks.cma.init_args.search", "AdamSearch"],
+        ["--exp_name", "a", "--model.exp_name", "b"],
+        ["--defense", "none", "--data.defenses.x", "Noise"],
+        ["--defense", "noise", "--d_param", "1", "--data.defenses.noise0.1.init_args.std", "2"],
+        ["--gpu", "0", "--trainer.accelerator", "cpu"],
+        ["--client", "LeNet", "--model.client_model.class_path", "ggl_lightning.clients.MLP"],
+        ["--idx", "0", "--data.idx", "1"],
+        ["--seed", "1", "--data.seeds", "[2]"],
+        ["--idx", "null"],
+    ],
+)
+def test_what_would_be_lost_is_refused(tiny_config, capsys, arguments):
+    assert run_command(main, ["--config", str(tiny_config), *arguments]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "leave one out" in error or "give it once" in error or "leave it out" in error

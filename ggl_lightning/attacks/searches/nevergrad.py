@@ -122,10 +122,15 @@ class NevergradSearch(Search):
         except (ImportError, RuntimeError, ValueError, ZeroDivisionError) as error:
             # Some run in a thread of their own; what ended it is the cause.
             reason = error.__cause__ or error
+            size = (
+                "raise population"
+                if self.population == 1
+                else "set population to 1 if it proposes one candidate at a time"
+            )
             raise UserError(
                 f"The search method {self.method!r} of nevergrad does not run here with population "
-                f"{self.population}: {reason}. Install the package it needs, set population to 1 "
-                "if it proposes one candidate at a time, or choose another method."
+                f"{self.population}: {reason}. Install the package it needs, {size}, or choose "
+                "another method."
             ) from error
 
 
