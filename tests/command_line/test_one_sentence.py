@@ -76,6 +76,7 @@ def test_arguments(refused, tiny_config, arguments, expected):  # noqa: F811
 @pytest.mark.parametrize(
     ("setting", "value", "expected"),
     [
+        ("model.client seed", 1, "There is no setting 'client seed'. Did you mean client_seed"),
         ("model.client_modl", 1, "model has no setting 'client_modl'. Did you mean client_model"),
         (f"{_ATTACK}.budgett", 1, "GenerativeGradientLeakage has no setting 'budgett'"),
         (f"{_ATTACK}.search", _component(f"{_SEARCHES}.NevergradSerch"), "Did you mean"),
