@@ -228,3 +228,11 @@ def test_what_is_wrong_in_the_code_keeps_its_traceback(tmp_path, monkeypatch, ti
     ]
     with pytest.raises(TypeError, match=r"^a bug$"):
         run_command(audit_main, ["--config", str(tiny_config), *arguments])
+
+
+@pytest.mark.parametrize(
+    "setting", ["trainer.limit_test_batches", "data.decoys", "model.client_seed"]
+)
+def test_a_comment_is_no_null(refused, tiny_config, setting):  # noqa: F811
+    arguments = ["--config", str(tiny_config), f"--{setting}", "#1"]
+    assert f"{setting} is #1: expected a" in refused(audit_main, arguments)
