@@ -20,7 +20,10 @@ _TRACEBACK_VARIABLE = "GGL_TRACEBACK"
 USER_ERROR_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 128 + signal.SIGINT  # what shells expect after Ctrl-C
 
-_ADVICE = "\N{ELECTRIC LIGHT BULB} Tip:"  # Lightning recommending other packages
+_UNHELPFUL = (
+    "\N{ELECTRIC LIGHT BULB} Tip:",  # Lightning recommending other packages
+    "An SIGTERMException was raised",  # what the commands say of an interruption says more
+)
 
 
 def run_command(
@@ -76,5 +79,5 @@ def _hush_libraries() -> None:
     ):
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
-        lambda record: not record.getMessage().startswith(_ADVICE)
+        lambda record: not record.getMessage().startswith(_UNHELPFUL)
     )

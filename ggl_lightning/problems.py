@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from ggl_lightning.errors import UserError
@@ -21,6 +21,9 @@ class Problems:
 
     def __bool__(self) -> bool:
         return bool(self._found)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
 
     def add(self, problem: str) -> None:
         """Notes a problem, unless the same one is known already.

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from ggl_lightning.atomic_file import replacing
 from ggl_lightning.errors import UserError
+from ggl_lightning.user_paths import user_path
 
 _SHOWN = 6  # names in an error message
 
@@ -39,8 +40,7 @@ def read_checkpoint(path: str | Path) -> Any:
     Raises:
         UserError: If the file is missing, damaged, or would need arbitrary pickle code.
     """
-    path = Path(path)
-    _check_exists(path)
+    path = _existing(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -68,8 +68,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
     Raises:
         UserError: If the file is missing or damaged.
     """
-    path = Path(path)
-    _check_exists(path)
+    path = _existing(path)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -91,7 +90,7 @@ def write_safetensors(
     Raises:
         UserError: If the path does not end in ``.safetensors`` or cannot be written.
     """
-    path = Path(path)
+    path = user_path("output", path)
     if path.suffix != ".safetensors":
         raise UserError(f"The output {str(path)!r} must end in .safetensors.")
     # Copies: safetensors refuses tensors that share memory.
@@ -105,23 +104,43 @@ def write_safetensors(
         raise UserError(f"Cannot write {str(path)!r}: {error}.") from error
 
 
-def state_dict_of(saved: Any, path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a state dict, bare or under ``"state_dict"``.
+def read_weights(path: str | Path) -> tuple[Any, dict[str, str]]:
+    """Reads a file of weights, ``.safetensors`` or one of ``torch.save``.
 
     Args:
-        saved: What `read_checkpoint` returned.
-        path: Where it came from, for the message.
+        path: The file.
+
+    Returns:
+        What it holds, for `find_weights`, and its metadata, if it is a safetensors file.
 
     Raises:
-        UserError: If it is neither.
+        UserError: If the file is missing, damaged, or would need arbitrary pickle code.
     """
-    state = saved.get("state_dict", saved) if isinstance(saved, Mapping) else None
-    if not isinstance(state, Mapping):
+    if Path(path).suffix == ".safetensors":
+        return read_safetensors(path)
+    return read_checkpoint(path), {}
+
+
+def check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Raises if weights are infinite or undefined: no result of theirs would mean anything.
+
+    Args:
+        tensors: By name.
+        path: Where they are from, for the message.
+
+    Raises:
+        UserError: If one of them holds such a value.
+    """
+    unusable = [
+        name
+        for name, tensor in tensors.items()
+        if not tensor.is_meta and not tensor.isfinite().all()  # on meta there are no values
+    ]
+    if unusable:
         raise UserError(
-            f"The checkpoint {str(path)!r} holds a {type(saved).__name__}: expected a state dict "
-            'or {"state_dict": ...}.'
+            f"The weights in {str(path)!r} hold infinite or undefined values: {some(unusable)}. "
+            "The training diverged, or the file is damaged: take an earlier checkpoint."
         )
-    return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
@@ -144,12 +163,23 @@ def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
     return problems + [f"{name} is not expected" for name in found if name not in expected]
 
 
+def nonfinite_names(module: nn.Module) -> list[str]:
+    """Names of a module's parameters and buffers that hold infinite or undefined values."""
+    return [
+        name
+        for name, tensor in module.state_dict().items()
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not tensor.isfinite().all()
+    ]
+
+
 def some(phrases: list[str]) -> str:
     """The first few of many phrases, for a message."""
     more = f" and {len(phrases) - _SHOWN} more" if len(phrases) > _SHOWN else ""
     return ("; ".join(phrases[:_SHOWN]) or "nothing") + more
 
 
-def _check_exists(path: Path) -> None:
+def _existing(path: str | Path) -> Path:
+    path = user_path("the checkpoint", path)
     if not path.is_file():
         raise UserError(f"The checkpoint {str(path)!r} does not exist or is not a file.")
+    return path

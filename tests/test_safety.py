@@ -273,7 +273,7 @@ def test_pictures_that_are_programs_are_not_opened(tmp_path, monkeypatch):
     file.write_bytes(POSTSCRIPT)
     with pytest.raises(AssertionError, match="Ghostscript"):
         Image.open(file).load()
-    with pytest.raises(OSError, match="cannot identify"):
+    with pytest.raises(UserError, match="no picture of a format that is read"):
         open_image(file)
     with pytest.raises(UserError, match=r"cannot read the image .*image\.jpg"):
         ClassFolders(tmp_path / "classes", 8)[0]

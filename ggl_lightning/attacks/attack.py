@@ -14,16 +14,20 @@ from ggl_lightning.attacks.distances import Distance, UpdateDistances
 from ggl_lightning.attacks.evaluation import Evaluation, MicroBatch
 from ggl_lightning.attacks.history import RoundLosses
 from ggl_lightning.attacks.image_distances import ImageDistances
-from ggl_lightning.attacks.label_inference import InferredLabels, infer_labels
+from ggl_lightning.attacks.label_inference import (
+    FROZEN_LAST_LAYER,
+    InferredLabels,
+    infer_labels,
+)
 from ggl_lightning.attacks.layer_weights import layer_weights
 from ggl_lightning.attacks.objective import Objective
 from ggl_lightning.attacks.regularizers import Regularizer
 from ggl_lightning.attacks.search_loop import Notify, SearchLoop
 from ggl_lightning.attacks.searches import NotRepeatableError, RefinedSearch, Search
 from ggl_lightning.attacks.snapshot import TrialSnapshot
-from ggl_lightning.clients import ClassifierLayer, Update, UpdateRule
+from ggl_lightning.clients import ClassifierLayer, Update, UpdateRule, trainable_parameters
 from ggl_lightning.defenses import Defense
-from ggl_lightning.errors import check_non_negative, check_positive
+from ggl_lightning.errors import UserError, check_non_negative, check_positive
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.seeding import seeded
 
@@ -58,7 +62,8 @@ class Reconstruction:
         images: ``(N, 3, H, W)`` in ``[-1, 1]``, on the CPU; their order means nothing.
         latents: The latents the prior turns into ``images``, ``(N, *latent_shape)``, on the CPU.
         labels: The label assumed for each image, ``(N,)``.
-        inferred: The labels read off the update; None if there was no update.
+        inferred: The labels read off the update; None if there was no update, or one without the
+            last layer.
         estimate: The defense's parameters as an adaptive attack estimated them; None if the attack
             is not adaptive or there is nothing to estimate.
         loss: The objective of the answer: the lowest among the trials.
@@ -182,12 +187,14 @@ class GenerativeGradientLeakage:
                 and ends as if it had not been.
 
         Raises:
-            UserError: If the update or the layer weights do not fit the model.
+            UserError: If the update or the layer weights do not fit the model, or labels must be
+                inferred from an update without the last layer.
             NonFiniteLossError: If the objective becomes NaN or infinite.
         """
-        inferred = infer_labels(received.update, classifier, received.count)
-        labels = torch.tensor(inferred.labels) if received.labels is None else received.labels.cpu()
-        adaptation = received.defense.adapt(received.update, classifier) if self.adaptive else None
+        inferred, labels = self._labels(received, classifier)
+        # An empty update shows no trace of a defense that could be estimated.
+        adapts = self.adaptive and any(bool(tensor.any()) for tensor in received.update)
+        adaptation = received.defense.adapt(received.update, classifier) if adapts else None
         distances = UpdateDistances(
             model, received.update, received.rule, adaptation, self.distance, self._evaluation
         )
@@ -231,18 +238,24 @@ class GenerativeGradientLeakage:
         )
         return self._search(objective, labels.cpu(), seed, notify, resume)
 
-    def check(self, model: nn.Module, prior: Prior, count: int) -> None:
+    def check(
+        self, model: nn.Module, classifier: ClassifierLayer, prior: Prior, count: int
+    ) -> None:
         """Finds out whether the attack fits, before anything is run.
 
         Args:
             model: The client model.
+            classifier: Its last layer.
             prior: The prior.
             count: Private images behind an update.
 
         Raises:
-            UserError: If the layer weights do not fit the model, or the budget the search.
+            UserError: If the layer weights do not fit the model, or the budget the search, or
+                labels must be inferred from an update without the last layer.
         """
-        layer_weights(self.use_weight, len(list(model.parameters())))
+        if not (self.known_label or classifier.is_sent):
+            raise UserError(FROZEN_LAST_LAYER)
+        layer_weights(self.use_weight, len(trainable_parameters(model)))
         self._whole_search.start((count, *prior.latent_shape), self.budget, 0)
 
     @property
@@ -294,6 +307,16 @@ class GenerativeGradientLeakage:
         if self.refine_steps:
             return RefinedSearch(self.search, self.refine_steps, self.refine_lr)
         return self.search
+
+    def _labels(
+        self, received: Received, classifier: ClassifierLayer
+    ) -> tuple[InferredLabels | None, Tensor]:
+        """The labels read off the update, if it has the last layer, and those to assume."""
+        if received.labels is not None and not classifier.is_sent:
+            return None, received.labels.cpu()
+        inferred = infer_labels(received.update, classifier, received.count)
+        given = received.labels
+        return inferred, torch.tensor(inferred.labels) if given is None else given.cpu()
 
     def _objective(
         self,

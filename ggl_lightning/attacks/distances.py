@@ -13,7 +13,7 @@ from ggl_lightning.attacks.one_by_one import OneByOneDistances
 from ggl_lightning.attacks.per_candidate.entry_distances import EntryDistances
 from ggl_lightning.attacks.per_candidate.errors import CannotBatchError
 from ggl_lightning.attacks.per_candidate.population_distances import PopulationDistances
-from ggl_lightning.clients import Update, UpdateRule
+from ggl_lightning.clients import Update, UpdateRule, trainable_parameters
 from ggl_lightning.defenses import Adaptation
 from ggl_lightning.errors import UserError
 
@@ -57,12 +57,13 @@ class UpdateDistances:
                 "The client model must be in eval mode for an attack (model.eval()): in training "
                 "mode batch statistics and dropout would couple the candidates."
             )
-        expected = [tuple(parameter.shape) for parameter in model.parameters()]
+        trainable = trainable_parameters(model).values()
+        expected = [tuple(parameter.shape) for parameter in trainable]
         found = [tuple(tensor.shape) for tensor in received]
         if expected != found:
             raise UserError(
                 f"The received update has {len(found)} tensors that do not match the client "
-                f"model's {len(expected)} parameters: it was computed with another model."
+                f"model's {len(expected)} trainable parameters: it was computed with another model."
             )
         self.evaluation = Evaluation() if evaluation is None else evaluation
         self._model_name = type(model).__name__

@@ -187,7 +187,8 @@ class SearchLoop:
             bad = int((~values.isfinite()).sum())
             raise NonFiniteLossError(
                 f"{bad} of {len(values)} candidates of round {self.round} have a NaN or infinite "
-                "loss. Check the client model's weights and the received update for such values."
+                "loss: what the prior makes of them, or the client model of that, is not finite or "
+                "too large to be squared"
             )
         self.evaluations += len(values)
         best = int(values.argmin())

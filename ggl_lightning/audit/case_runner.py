@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,13 +21,16 @@ from ggl_lightning.audit.controls import noise_like
 from ggl_lightning.audit.fingerprint import describe
 from ggl_lightning.audit.matching import match_to_originals
 from ggl_lightning.audit.outcome import Outcome
+from ggl_lightning.audit.received_update import EMPTY, check_update, is_empty
 from ggl_lightning.audit.row import row
 from ggl_lightning.audit.scoring import Scorer
 from ggl_lightning.clients import ClassifierLayer, Update, UpdateRule
-from ggl_lightning.defenses import ClientSide, Defense
+from ggl_lightning.defenses import ClientSide
 from ggl_lightning.metrics import InferredLabelAccuracy
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.seeding import seeded
+
+_log = logging.getLogger(__name__)
 
 
 class CaseRunner:
@@ -72,6 +76,7 @@ class CaseRunner:
             resume: What was kept of the case when it was interrupted.
 
         Raises:
+            UnusableUpdateError: If the update is not finite.
             NonFiniteLossError: If the objective becomes NaN or infinite.
         """
         originals = case.images.to(self._prior.device)
@@ -80,8 +85,9 @@ class CaseRunner:
             if case.spec.role is Role.null_random:
                 return self._random(case, key, originals)
             with torch.enable_grad():
-                found = self._search(case, originals, notify, resume)
-        return self._outcome(case, key, originals, found)
+                found, received = self._search(case, originals, notify, resume)
+        empty = received is not None and is_empty(received.update)
+        return self._outcome(case, key, originals, found, empty)
 
     def _random(self, case: Case, key: str, originals: Tensor) -> Outcome:
         started = time.perf_counter()
@@ -102,20 +108,23 @@ class CaseRunner:
 
     def _search(
         self, case: Case, originals: Tensor, notify: Notify, resume: Sequence[TrialSnapshot]
-    ) -> Reconstruction:
+    ) -> tuple[Reconstruction, Received | None]:
+        """What was found, and what it was found from."""
         attack, labels, seed = case.attack, case.labels.to(originals.device), case.spec.seed
         assert attack is not None
         if case.spec.role is Role.bound:
-            return attack.invert(originals, labels, self._prior, seed, notify, resume)
-        assert case.defense is not None
-        received = self._received(attack, case.defense, originals, labels, seed)
+            return attack.invert(originals, labels, self._prior, seed, notify, resume), None
+        received = self._received(case, attack, originals, labels)
         if case.spec.role is not Role.attack:
-            received = self._controlled(case, case.defense, received)
-        return attack.run(
+            received = self._controlled(case, received)
+        if is_empty(received.update):
+            _log.warning("%s: %s.", case.spec.name, EMPTY)
+        found = attack.run(
             received, self._client_model, self._classifier, self._prior, seed, notify, resume
         )
+        return found, received
 
-    def _controlled(self, case: Case, defense: Defense, received: Received) -> Received:
+    def _controlled(self, case: Case, received: Received) -> Received:
         """A null's update in the place of the received one, with the labels the attack assumes.
 
         A null that inferred other labels would be beaten by the label alone.
@@ -129,36 +138,39 @@ class CaseRunner:
         else:
             others = self._companions.other_indices(case.spec.indices, case.spec.seed)
             images, other_labels = (x.to(self._prior.device) for x in self._companions.read(others))
-            update = self._defended(defense, images, other_labels, case.spec.seed)
+            update = self._defended(case, images, other_labels)
         return replace(received, update=update, labels=labels)
 
     def _received(
-        self,
-        attack: GenerativeGradientLeakage,
-        defense: Defense,
-        images: Tensor,
-        labels: Tensor,
-        seed: int,
+        self, case: Case, attack: GenerativeGradientLeakage, images: Tensor, labels: Tensor
     ) -> Received:
+        assert case.defense is not None
         return Received(
-            update=self._defended(defense, images, labels, seed),
+            update=self._defended(case, images, labels),
             count=len(images),
             rule=self._rule,
-            defense=defense,
+            defense=case.defense,
             labels=labels if attack.known_label else None,
         )
 
-    def _defended(self, defense: Defense, images: Tensor, labels: Tensor, seed: int) -> Update:
+    def _defended(self, case: Case, images: Tensor, labels: Tensor) -> Update:
+        assert case.defense is not None
+        assert case.spec.defense_name is not None
         client = ClientSide(
             model=self._client_model,
             images=images,
             labels=labels,
             classifier=self._classifier,
-            generator=torch.Generator().manual_seed(seed),
+            generator=torch.Generator().manual_seed(case.spec.seed),
         )
-        return defense(self._rule(self._client_model, images, labels), client)
+        true = self._rule(self._client_model, images, labels)
+        sent = case.defense(true, client)
+        check_update(sent, case.spec.defense_name, true)
+        return sent
 
-    def _outcome(self, case: Case, key: str, originals: Tensor, found: Reconstruction) -> Outcome:
+    def _outcome(
+        self, case: Case, key: str, originals: Tensor, found: Reconstruction, empty: bool
+    ) -> Outcome:
         if case.spec.role is Role.bound:
             order = torch.arange(len(found.images))  # it knows which image is which
         else:
@@ -172,8 +184,9 @@ class CaseRunner:
         base = row(case, key, self._setting)
         result = {
             **base,
-            **self._label_fields(case, found),
+            **self._label_fields(case, found, empty),
             **scores,
+            "missing_metrics": scores["missing_metrics"] | self._missing_labels(case, found, empty),
             "psnr_random_mean": random_psnr,
             "assumed_labels": labels.tolist(),
             "loss": found.loss,
@@ -193,10 +206,12 @@ class CaseRunner:
         }
         return Outcome(result, reconstructions, found.latents[order], found.histories)
 
-    def _label_fields(self, case: Case, found: Reconstruction) -> dict[str, Any]:
+    def _label_fields(self, case: Case, found: Reconstruction, empty: bool) -> dict[str, Any]:
         """What label inference achieved; of a control nothing, since it is given labels."""
         if case.spec.role is not Role.attack or found.inferred is None:
             return {}
+        if empty:  # the label that is assumed then is that of a tie
+            return {"label_correct": False, "label_accuracy": 0.0, "label_margin": 0.0}
         inferred = found.inferred.labels
         accuracy = InferredLabelAccuracy()(torch.tensor(inferred), case.labels).item()
         return {
@@ -205,3 +220,12 @@ class CaseRunner:
             "label_accuracy": accuracy,
             "label_margin": found.inferred.margin,
         }
+
+    def _missing_labels(self, case: Case, found: Reconstruction, empty: bool) -> dict[str, str]:
+        """Why no labels were inferred from an update."""
+        if case.spec.role is not Role.attack:
+            return {}
+        if found.inferred is None:
+            reason = "the client model's last layer is frozen, hence in no update"
+            return dict.fromkeys(("inferred_labels", "label_accuracy"), reason)
+        return {"inferred_labels": EMPTY} if empty else {}

@@ -13,7 +13,6 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from ggl_lightning.audit import exit_codes
 from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.dry_run import describe_audit
-from ggl_lightning.audit.interruption import run_interruptibly
 from ggl_lightning.audit.module import AuditModule, failure_summary
 from ggl_lightning.audit.run_folder import RunFolder
 from ggl_lightning.audit.shortcuts import (
@@ -24,10 +23,12 @@ from ggl_lightning.audit.shortcuts import (
     parts_of_chosen,
     spell_out,
 )
+from ggl_lightning.cli import USER_ERROR_EXIT_CODE
 from ggl_lightning.command_line import arguments
 from ggl_lightning.command_line.lightning_cli import CommandCLI, lightnings_mistakes
 from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import UserError, check_choice
+from ggl_lightning.interruption import run_interruptibly
 
 _PRINT_CONFIG = "print_config"
 _PRINT_FLAGS = {"skip_default": "skip_default", "skip_unset": "skip_none", "skip_null": "skip_none"}
@@ -88,14 +89,9 @@ class AuditCLI(CommandCLI):
             sys.exit(0)
         return config
 
-    def before_instantiate_classes(self) -> None:
-        """Finds out that the run folder cannot be written to before anything is built."""
-        if not self.dry_run:
-            self._run_folder.make()
-
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Logs to TensorBoard in the run folder unless the configuration names a logger."""
-        if self.config.trainer.logger is None and not self.dry_run:
+        if self.config.trainer.logger in (None, True) and not self.dry_run:
             kwargs["logger"] = TensorBoardLogger(
                 self._run_folder.path, name="tensorboard", version=""
             )
@@ -161,15 +157,25 @@ def main(args: list[str]) -> int:
         },
         seed_everything_default=0,
     )
+    try:
+        cli.model.admit(cli.trainer, cli.datamodule)
+    except UserError:
+        if cli.trainer.local_rank == 0:
+            raise
+        return USER_ERROR_EXIT_CODE  # the first process of this machine says the same
     if cli.dry_run:
         cli.model.to(cli.trainer.strategy.root_device)
+        cli.model.trainer = cli.trainer  # its precision and callbacks belong to the keys
         print(describe_audit(cli.model, cli.datamodule))
         return 0
     exit_code = run_interruptibly(lambda: _test(cli))
+    if not cli.trainer.is_global_zero:
+        # The first process answers for all. Lightning kills it as soon as another one that it has
+        # started ends with a code of its own.
+        return 0
     if exit_code != 0:
         return exit_code
-    if cli.trainer.is_global_zero:
-        print(cli.model.table)
+    print(cli.model.table)
     if cli.model.failures:
         print(failure_summary(cli.model.failures), file=sys.stderr)
         return exit_codes.FAILED_CASES

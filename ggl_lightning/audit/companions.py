@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -9,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from ggl_lightning.tensor_hash import hash_tensors
 
 
 class Companions:
@@ -28,21 +31,31 @@ class Companions:
         self._decoys = decoys
         # Successive cases mostly share their classes.
         self._read_decoys = lru_cache(maxsize=4)(self._read)
+        self._hash = lru_cache(maxsize=None)(self._hash_image)
+        self._hash_all = lru_cache(maxsize=16)(self._hash_images)
         self._class_order = lru_cache(maxsize=None)(self._shuffled_class)
         self._class_places = lru_cache(maxsize=None)(self._places_in_class)
 
     def decoy_indices(self, index: int) -> list[int]:
         """Indices of the decoys of one private image: others of its class, in random order."""
-        # One more than needed, so that an image which is itself among them loses none.
-        order = self._class_order(int(self._labels[index]))[: self._decoys + 1]
-        return [other for other in order if other != index][: self._decoys]
+        return [other for other in self.decoy_pool(index) if other != index][: self._decoys]
+
+    def decoy_pool(self, index: int) -> list[int]:
+        """Indices of the images that decoys are taken from: the same for all images of a class.
+
+        They are one more than needed, so that an image which is itself among them loses none.
+        """
+        return self._class_order(int(self._labels[index]))[: self._decoys + 1]
 
     def decoys(self, index: int) -> Tensor:
         """The decoys of one private image, ``(decoys, 3, H, W)`` in ``[-1, 1]``."""
-        indices = self.decoy_indices(index)
-        pool = self._class_order(int(self._labels[index]))[: self._decoys + 1]
+        indices, pool = self.decoy_indices(index), self.decoy_pool(index)
         place = {other: position for position, other in enumerate(pool)}
         return self._read_decoys(tuple(pool))[[place[other] for other in indices]]
+
+    def decoys_hash(self, index: int) -> str:
+        """What stands for all that the decoys of one private image show; each is read once."""
+        return self._hash_all(tuple(self.decoy_indices(index)))
 
     def have_others(self, indices: Sequence[int]) -> bool:
         """Whether every class of a client's images has as many others as the client has."""
@@ -82,6 +95,12 @@ class Companions:
 
     def _read(self, indices: tuple[int, ...]) -> Tensor:
         return torch.stack([self._images[index][0] for index in indices])
+
+    def _hash_image(self, index: int) -> str:
+        return hash_tensors({"image": self._images[index][0]})[:32]
+
+    def _hash_images(self, indices: tuple[int, ...]) -> str:
+        return hashlib.sha256(" ".join(map(self._hash, indices)).encode()).hexdigest()
 
     def _shuffled_class(self, label: int) -> list[int]:
         members = (self._labels == label).nonzero()[:, 0].numpy()

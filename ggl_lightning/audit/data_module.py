@@ -140,6 +140,7 @@ class AuditDataModule(pl.LightningDataModule):
         self.client_batch = client_batch
         self.controls = controls
         self.decoys = decoys
+        self._is_set_up = False
         check_positive("client_batch", client_batch)
         check_non_negative("decoys", decoys)
         if not isinstance(idx, ImageSelection):
@@ -163,8 +164,10 @@ class AuditDataModule(pl.LightningDataModule):
         self.images.prepare_data()
 
     def setup(self, stage: str) -> None:
-        """Opens the images, selects the private ones and lists the cases."""
-        self.images.setup(stage)
+        """Opens the images, selects the private ones and lists the cases, unless that is done."""
+        if self._is_set_up:  # by the gate, before the Trainer asks for it
+            return
+        self.images.open_split(self.split)
         images, labels = self.images.dataset(self.split), self.images.labels(self.split)
         idx = select(self.idx, len(labels), lambda: labels, self.split)
         if len(idx) % self.client_batch:
@@ -178,11 +181,13 @@ class AuditDataModule(pl.LightningDataModule):
         specs = case_grid(
             batches, list(self.defenses), list(self.attacks), self.seeds, self.controls
         )
+        self.labels = labels
         self.companions = Companions(images, labels, self.decoys)
         specs = self._without_others(specs)
         _check_distinct(specs)
         self.cases = CaseDataset(images, labels, specs, self.defenses, self.attacks)
         self._finished: frozenset[str] = frozenset()
+        self._is_set_up = True
 
     def _without_others(self, specs: list[CaseSpec]) -> list[CaseSpec]:
         """Leaves out ``null_other`` of clients whose classes have no other images."""

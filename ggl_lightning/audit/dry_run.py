@@ -13,7 +13,12 @@ from ggl_lightning.attacks.search_loop import SearchLoop
 from ggl_lightning.audit.case import Role, UtilitySpec
 from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.module import AuditModule
+from ggl_lightning.clients.validation import has_batch_norm
 
+_EVAL_MODE = (
+    "The client model has batch-norm, which is in eval mode throughout: it takes its running "
+    "statistics, not those of the client's images."
+)
 _ROUNDS = 4
 _SECONDS = 10.0
 
@@ -35,8 +40,8 @@ def describe_audit(module: AuditModule, grid: AuditDataModule) -> str:
     estimate: on this machine and device, in one process.
 
     Args:
-        module: The audit.
-        grid: Its cases; not set up yet.
+        module: The audit, which has been admitted.
+        grid: Its cases.
 
     Returns:
         Text for the user.
@@ -44,10 +49,7 @@ def describe_audit(module: AuditModule, grid: AuditDataModule) -> str:
     Raises:
         UserError: As the audit itself would.
     """
-    grid.prepare_data()
-    grid.setup("test")
-    module.prepare(grid)
-    done = module.run_folder.check(module.keys, module.training_keys)
+    done = module.run_folder.check(module.grid_keys)
     specs = [spec for spec in grid.cases.specs if spec.name not in done]
     counts = Counter((spec.role, spec.defense_name, spec.attack_name) for spec in specs)
     seconds: dict[tuple[str, bool], float] = {}
@@ -64,7 +66,8 @@ def describe_audit(module: AuditModule, grid: AuditDataModule) -> str:
         title = " ".join(part for part in (role.value, defense, attack) if part)
         lines.append(_Line(title, count, count * evaluations, count * seconds[kind]))
     lines += _training_lines(module)
-    return _text(lines, len(grid.cases), len(done))
+    text = _text(lines, len(grid.cases), len(done))
+    return f"{text}\n{_EVAL_MODE}" if has_batch_norm(module.client_model) else text
 
 
 def _training_lines(module: AuditModule) -> list[_Line]:

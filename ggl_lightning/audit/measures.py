@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
+from ggl_lightning.metrics import CEILING, PUBLISHED_CEILING
+
 Row: TypeAlias = dict[str, Any]
 """A case's result, as in its ``result.json`` or the tables."""
 
@@ -27,15 +29,13 @@ HIGHER_IS_BETTER: dict[str, bool | None] = {
 }
 """By metric: whether higher is better for the attacker; None where neither is leakage."""
 
-_8_BIT_PSNR = 10 * math.log10(12 * 255**2)
-
-PSNR_CEILING = {"psnr": _8_BIT_PSNR, "psnr_published": _8_BIT_PSNR - 20 * math.log10(2)}
-"""Above this a PSNR, in dB, counts as this: 58.92, for the published convention 52.90.
-
-It is the PSNR of rounding to the 256 levels in which images are stored, a mean squared error of
-1/12 level^2: what is nearer is the same picture. An exact reconstruction has an infinite PSNR,
-which no mean can take; leaving it out would hide the worst leak.
-"""
+PSNR_CEILING = {
+    "psnr": CEILING,
+    "psnr_published": PUBLISHED_CEILING,
+    "psnr_random_mean": CEILING,
+}
+"""Above this a PSNR, in dB, counts as this: 58.92, for the published convention 52.90; `CEILING`
+says why."""
 
 
 def image_of(row: Row) -> Image:
@@ -64,8 +64,8 @@ def is_capped(row: Row, metric: str) -> bool:
 
 def _uncapped(row: Row, metric: str) -> float | None:
     value = row.get(metric)
-    if value is None and metric in PSNR_CEILING and row.get("mse") == 0:
-        return math.inf  # JSON has no infinity
+    if value is None and metric in ("psnr", "psnr_published") and row.get("mse") == 0:
+        return math.inf  # as tables write it that have no infinity
     return None if value is None else float(value)
 
 

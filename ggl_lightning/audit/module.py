@@ -10,14 +10,25 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
-from ggl_lightning.attacks.callbacks import SearchHost, SearchSnapshots, kept_trials
+from ggl_lightning.attacks.callbacks import (
+    SearchCallback,
+    SearchHost,
+    SearchSnapshots,
+    kept_trials,
+)
 from ggl_lightning.audit.case import Case, Idle, Role, UtilitySpec
 from ggl_lightning.audit.case_runner import CaseRunner
+from ggl_lightning.audit.claim import release
 from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.environment import environment
-from ggl_lightning.audit.fingerprint import CaseKeys, module_hash
+from ggl_lightning.audit.fingerprint import CaseKeys, describe
+from ggl_lightning.audit.gate import Candidate, check_audit
+from ggl_lightning.audit.grid_keys import GridKeys
 from ggl_lightning.audit.group_means import GroupMeans
+from ggl_lightning.audit.identity import identity, module_hash, module_identity
+from ggl_lightning.audit.measures import metric_value
 from ggl_lightning.audit.patience import Patience
+from ggl_lightning.audit.received_update import UnusableUpdateError
 from ggl_lightning.audit.report import collect, write_report
 from ggl_lightning.audit.row import DONE, FAILED, CaseResult, failed_row, without_result
 from ggl_lightning.audit.run_folder import RunFolder
@@ -35,6 +46,7 @@ from ggl_lightning.clients import (
 from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import UserError, check_positive
 from ggl_lightning.federated import FederatedTraining
+from ggl_lightning.interruption import stop_each_by_itself
 from ggl_lightning.metrics import build_reconstruction_metrics
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.seeding import seeded
@@ -79,9 +91,7 @@ class AuditModule(SearchHost):
 
     Raises:
         UserError: If ``exp_name`` is not safe as a folder's name or ``random_samples`` is not
-            positive; at the start of the test, if the Trainer is in inference mode, the images do
-            not have the prior's size, the client model does not end in a linear layer, or the run
-            folder is not writable or holds other results.
+            positive; at the start of the test, with everything that stands in the way (`admit`).
     """
 
     def __init__(
@@ -102,7 +112,8 @@ class AuditModule(SearchHost):
         super().__init__()
         check_positive("random_samples", random_samples)
         with seeded(client_seed):
-            self.client_model = client_model().eval().requires_grad_()
+            self.client_model = client_model().eval()
+        self._client_structure = module_identity(self.client_model)
         if trained_model is not None:
             load_trained_client(self.client_model, trained_model)
         self.prior = prior.eval()
@@ -118,6 +129,7 @@ class AuditModule(SearchHost):
         self.utility = utility
         self.failures: list[CaseResult] = []
         self.table = ""
+        self._admitted: AuditDataModule | None = None
         self._means: dict[tuple[str | None, str | None], GroupMeans] = {}
 
     def configure_callbacks(self) -> list[pl.Callback]:
@@ -126,59 +138,105 @@ class AuditModule(SearchHost):
         given = any(isinstance(callback, SearchSnapshots) for callback in callbacks)
         return [] if given else [SearchSnapshots()]
 
+    def admit(self, trainer: pl.Trainer, grid: AuditDataModule) -> None:
+        """Checks everything that can be known before the first search; writes nothing.
+
+        The command calls it before a Trainer starts processes or loggers; `setup` does otherwise.
+
+        Args:
+            trainer: What is to run the audit.
+            grid: The cases.
+
+        Raises:
+            UserError: With everything that stands in the way, or if the run folder holds other
+                results.
+        """
+        check_audit(
+            Candidate(
+                self.client_model,
+                self.prior,
+                self.update_rule,
+                self.utility,
+                self.run_folder,
+                grid,
+            ),
+            trainer,
+        )
+        self.prepare(grid)
+        self.run_folder.check(self.grid_keys)
+        self._admitted = grid
+
     def setup(self, stage: str) -> None:
-        """Checks everything that can be checked before the first search, and opens the folder."""
-        if self.trainer.test_loop.inference_mode:
-            raise UserError(
-                "The Trainer runs the test in inference mode, where no gradient can be computed: "
-                "set trainer.inference_mode to false."
-            )
-        self.prepare(self._grid)
+        """Opens the run folder, after everything is checked that can be before the first search."""
+        if self._admitted is not self._grid:
+            self.admit(self.trainer, self._grid)
         finished: frozenset[str] = frozenset()
         if self.trainer.is_global_zero:
-            finished = self.run_folder.open(self.keys, self.training_keys)
+            finished = self.run_folder.open(self.grid_keys)
             self.run_folder.write_environment(environment(self.device, self.trainer.world_size))
         # Ranks must agree on what is left, or they would not share it out alike.
         self._grid.leave_out_of_account(self.trainer.strategy.broadcast(finished))
 
     def prepare(self, grid: AuditDataModule) -> None:
-        """Finds out whether grid, prior and client model fit, and the keys of all cases.
+        """Finds out the last layer, which metrics there are, and the keys of all cases.
 
         Args:
             grid: The cases, after its own `setup`.
 
         Raises:
-            UserError: If they do not fit.
+            UserError: If an image or a file of weights cannot be read.
         """
-        first = grid.cases[0]
-        expected = (3, self.prior.image_size, self.prior.image_size)
-        if tuple(first.images.shape[1:]) != expected:
-            raise UserError(
-                f"The private images have shape {tuple(first.images.shape[1:])} but the prior "
-                f"generates {expected}: set image_size of the images to {self.prior.image_size}, "
-                "or choose another prior."
-            )
-        self._classifier = find_classifier_layer(self.client_model, first.images.to(self.device))
-        for attack in grid.attacks.values():
-            attack.check(self.client_model, self.prior, grid.client_batch)
+        images = grid.cases[0].images.to(self.prior.device)
+        self._classifier = find_classifier_layer(self.client_model, images)
         self._metrics = build_reconstruction_metrics(
             self.client_model, self._classifier.layer, self.prior.image_size, *self.lpips_weights
         )
+        networks = self._metrics.lpips.items()
         scoring = {
             "random_samples": self.random_samples,
             "missing": sorted(self._metrics.missing),
             "attribute_classifiers": module_hash(self.attribute_classifiers),
+            "lpips": {name: module_hash(network) for name, network in networks},
         }
-        client_hash, prior_hash = module_hash(self.client_model), module_hash(self.prior)
+        client_hash = module_hash(self.client_model, self._client_structure)
+        prior_hash = module_hash(self.prior)
         self._setting = {"client": client_hash[:32], "prior": prior_hash[:32]}
-        make_key = CaseKeys(self.update_rule, client_hash, prior_hash, grid.companions, scoring)
+        common = {"scoring": scoring, **self._circumstances(), "callbacks": self._deciding()}
+        make_key = CaseKeys(self.update_rule, client_hash, prior_hash, grid.companions, common)
         cases = (grid.cases[position] for position in range(len(grid.cases)))
         self.keys = {case.spec.name: make_key(case) for case in cases}
+        self._setting["common"] = make_key.common_hash
         self.training_keys: dict[str, str] = {}
         self.trainings: Trainings | None = None
         if self.utility is not None:
-            self.trainings = Trainings(self.utility, self.client_model, client_hash, grid)
+            self.trainings = Trainings(
+                self.utility, self.client_model, client_hash, grid, self._circumstances()
+            )
             self.training_keys = self.trainings.keys
+        self.grid_keys = GridKeys(
+            self.keys,
+            self.training_keys,
+            self._setting,
+            {name: describe(defense) for name, defense in grid.defenses.items()},
+            {name: describe(attack) for name, attack in grid.attacks.items()},
+            None if self.utility is None else describe(self.utility),
+        )
+
+    def _circumstances(self) -> dict[str, Any]:
+        """What results depend on beside the configuration of model and data."""
+        trainer = self._trainer
+        precision = "32-true" if trainer is None else str(trainer.precision)
+        return {} if precision == "32-true" else {"precision": precision}
+
+    def _deciding(self) -> list[Any]:
+        """Callbacks that decide when a search ends."""
+        trainer = self._trainer
+        callbacks = [] if trainer is None else trainer.callbacks  # type: ignore[attr-defined]
+        return [
+            identity(each)
+            for each in callbacks
+            if isinstance(each, SearchCallback) and each.decides_results
+        ]
 
     def runner(self, grid: AuditDataModule) -> CaseRunner:
         """What runs cases, after `prepare` and on the module's device.
@@ -205,8 +263,13 @@ class AuditModule(SearchHost):
             self._setting,
         )
 
+    def teardown(self, stage: str) -> None:
+        """Lets others run into the folder."""
+        release(self.run_folder.path)
+
     def on_test_start(self) -> None:
         """Puts together what runs cases, now that everything is on its device."""
+        stop_each_by_itself(self.trainer)
         self._patience = Patience()
         self._runner = self.runner(self._grid)
         # Every rank holds every group's means, whether or not it runs such a case: they reduce
@@ -225,16 +288,18 @@ class AuditModule(SearchHost):
             self._train(work)
             return
         name = work.spec.name
+        # Known to callbacks also of a case that is done: its snapshot may have been left behind.
+        self.case_folder = self.run_folder.case_folder(name)
         result = self.run_folder.load(name)
         if result is None:
             result = self._run(work, self.keys[name])
         means = self._means.get((result["defense"], result["attack"]))
         if result["role"] == Role.attack and result["status"] == DONE and means is not None:
-            means.update({field: result.get(field) for field in _LOGGED})
+            means.update({field: metric_value(result, field) for field in _LOGGED})
 
     def on_test_epoch_end(self) -> None:
         """Logs every group's means and writes the tables over all cases."""
-        self._patience.wait()
+        self._patience.wait(lambda: self.trainer.received_sigterm)
         for (defense, attack), means in self._means.items():
             found = means.compute()
             self.log_dict({f"{defense}/{attack}/{name}": value for name, value in found.items()})
@@ -256,7 +321,7 @@ class AuditModule(SearchHost):
             trainings = [row for row in results.utility if row["name"] in self.training_keys]
             folder.write_picture(rows)
             write_report(results, folder.path)
-            self.table = format_table(results.rows, folder.path)
+            self.table = format_table(results.rows, folder.path, folder.others)
         self._add_failures([*rows, *trainings])
         loggers = [each for each in self.loggers if isinstance(each, TensorBoardLogger)]
         log_outcome(loggers, folder, rows)
@@ -264,23 +329,16 @@ class AuditModule(SearchHost):
     def _add_failures(self, written: list[CaseResult]) -> None:
         """Completes the failures by those of other ranks, which are on disk only."""
         # A process that could not write a result may not have been able to write why, either.
-        unwritten = {name: without_result(name) for name in self._names_due()}
+        unwritten = {name: without_result(name) for name in [*self.keys, *self.training_keys]}
         unwritten |= {row["name"]: row for row in self.failures}
         for row in written:
             unwritten.pop(row["name"], None)
         failed = [row for row in written if row["status"] == FAILED]
         self.failures = [*failed, *unwritten.values()]
 
-    def _names_due(self) -> list[str]:
-        """Cases and trainings that have been run by now, on one rank or another."""
-        limit = self.trainer.limit_test_batches
-        everything = isinstance(limit, float) and limit == 1.0
-        return [*self.keys, *self.training_keys] if everything else []
-
     def _run(self, case: Case, key: str) -> CaseResult:
         """Runs a case and writes its result; a case that fails does not stop the others."""
         self.case_name, self.case_key = case.spec.name, key
-        self.case_folder = self.run_folder.case_folder(case.spec.name)
         self.private_images = case.images
         try:
             outcome = self._runner.run(case, key, self.notify, kept_trials(self))
@@ -308,7 +366,8 @@ class AuditModule(SearchHost):
             self._fail(row, error, self.run_folder.write_training)
 
     def _fail(self, row: CaseResult, error: Exception, write: Callable[[CaseResult], None]) -> None:
-        trace = None if is_disk_error(error) else error
+        expected = is_disk_error(error) or isinstance(error, UnusableUpdateError)
+        trace = None if expected else error
         _log.error("%s failed: %s", row["name"], row["error"], exc_info=trace)
         self.failures.append(row)
         try:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from datetime import timedelta
 
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import distributed
 
 from ggl_lightning.errors import UserError
 
 _LONGEST = timedelta(days=30)
+_SECONDS_BETWEEN_LOOKS = 0.05
 
 
 class Patience:
@@ -26,16 +30,26 @@ class Patience:
             distributed.new_group(backend="gloo", timeout=_LONGEST) if distributed_run else None
         )
 
-    def wait(self) -> None:
+    def wait(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Waits until every process is here.
 
+        Args:
+            stopped: Whether this process has been asked to stop.
+
         Raises:
-            UserError: If one of them has ended.
+            SIGTERMException: If it has.
+            UserError: If one of the others has ended.
         """
         if self._group is None:
             return
         try:
-            distributed.barrier(group=self._group)
+            meeting = distributed.barrier(group=self._group, async_op=True)
+            # A wait inside the barrier would keep Python from handling signals until all are here.
+            while not meeting.is_completed():
+                if stopped():
+                    raise SIGTERMException
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+            meeting.wait()
         except RuntimeError as error:
             raise UserError(
                 f"Another process of the audit has ended before its time ({error}): its log says "

@@ -71,9 +71,7 @@ def comparison_sheet(cases: Sequence[tuple[dict[str, Any], Path]], path: Path) -
         captions = [f"private image {index}\nseed {seed}"]
         pictures = [row[0][1] / "original.png"]
         for result, folder in row:
-            captions.append(
-                f"{result['defense']}, {result['attack']}\n{result['psnr']:.1f} dB PSNR"
-            )
+            captions.append(f"{result['defense']}, {result['attack']}\n{_psnr(result['psnr'])}")
             pictures.append(folder / "reconstruction.png")
         for j, (caption, picture) in enumerate(zip(captions, pictures, strict=True)):
             left = _MARGIN + j * cell_width
@@ -81,6 +79,12 @@ def comparison_sheet(cases: Sequence[tuple[dict[str, Any], Path]], path: Path) -
             _write(draw, (left, top + _TILE + 2), caption)
     with replacing(path) as unfinished:
         sheet.save(unfinished, format="PNG")
+
+
+def _psnr(value: float | None) -> str:
+    if value is None:
+        return "PSNR missing"
+    return "exact" if math.isinf(value) else f"{value:.1f} dB PSNR"
 
 
 def _tile(picture: Path) -> Image.Image:

@@ -3,6 +3,7 @@
 ```
 RUN/
   config.yaml              the resolved configuration
+  .claim                   locked while an audit runs into the folder
   environment.json         where and with which versions it was run
   cases/NAME/              one per case
     original.png  reconstruction.png  latent.npy  losses.csv
@@ -18,8 +19,11 @@ RUN/
 from __future__ import annotations
 
 import json
+import logging
+import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +33,11 @@ from torch import Tensor
 from ggl_lightning.atomic_file import remove_unfinished, replacing, write_chunks
 from ggl_lightning.attacks.history import losses_csv
 from ggl_lightning.audit.case import Role, check_name
+from ggl_lightning.audit.claim import claim, release
+from ggl_lightning.audit.fingerprint import KEY_VERSION, key_version
+from ggl_lightning.audit.grid_keys import GridKeys
 from ggl_lightning.audit.links import refuse_links
+from ggl_lightning.audit.numbers import dumps, with_infinities, without_nan
 from ggl_lightning.audit.outcome import Outcome
 from ggl_lightning.audit.pictures import comparison_sheet, save_images
 from ggl_lightning.audit.row import DONE, FAILED, CaseResult
@@ -37,16 +45,22 @@ from ggl_lightning.errors import UserError
 
 _SHEET = "summary.png"
 
+_log = logging.getLogger(__name__)
+
 
 class RunFolder:
     """Reads and writes the results of one audit.
 
     Args:
         path: The audit's folder; created by `make` or `open`.
+
+    Attributes:
+        others: Results that the last `check` found of cases which are not in its grid.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.others = 0
 
     @classmethod
     def of(cls, out_dir: str | Path, exp_name: str) -> RunFolder:
@@ -60,71 +74,123 @@ class RunFolder:
             raise UserError(f"out_dir is {str(out_dir)!r}: a path cannot hold the character NUL.")
         return cls(Path(out_dir) / exp_name)
 
+    def check_writable(self) -> Path:
+        """Finds out whether the folder can be created and written to; leaves nothing behind.
+
+        Returns:
+            A folder on the same disk that is there: this one, or the nearest above it.
+
+        Raises:
+            UserError: If it cannot, or holds links out of it.
+        """
+        refuse_links(self.path)
+        with self._writing():
+            there = [folder for folder in (self._cases, self.path) if os.path.lexists(folder)]
+            if not there:
+                there = [next(up for up in self.path.absolute().parents if os.path.lexists(up))]
+            for folder in there:
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+        return there[-1]
+
     def make(self) -> None:
         """Creates the folder unless it is there.
 
         Raises:
             UserError: If it cannot be created or written to, or holds links out of it.
         """
-        try:
-            refuse_links(self.path)
+        self.check_writable()
+        with self._writing():
             self._cases.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
-                pass
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise UserError(
                 f"The output folder {self.path} is not writable ({error.strerror}): give another "
                 "one with --out_dir."
             ) from error
 
-    def open(self, expected_keys: dict[str, str], training_keys: dict[str, str]) -> frozenset[str]:
-        """Creates the folder, or makes sure that what it holds belongs to this audit.
+    def open(self, grid: GridKeys) -> frozenset[str]:
+        """Creates the folder and claims it, and makes sure that it belongs to this audit.
 
         Args:
-            expected_keys: The key of every case of this audit, by the case's name.
-            training_keys: Likewise, of every federated training.
+            grid: What this audit is.
 
         Returns:
             Names of the cases that have a result.
 
         Raises:
-            UserError: If the folder cannot be written to, or holds the result of a case that is
-                not one of these.
+            UserError: If the folder cannot be written to, another configuration is being run into
+                it, or it holds results of another one.
         """
         self.make()
-        return self.check(expected_keys, training_keys)
+        claim(self.path, [grid.cases, grid.trainings])
+        try:
+            return self.check(grid)
+        except UserError:
+            release(self.path)
+            raise
 
-    def check(self, expected_keys: dict[str, str], training_keys: dict[str, str]) -> frozenset[str]:
+    def check(self, grid: GridKeys) -> frozenset[str]:
         """Makes sure that what the folder holds, if there is one, belongs to this audit.
 
+        Results of cases that are not in this grid, but were run alike, may stay: `others` counts
+        them.
+
         Args:
-            expected_keys: The key of every case of this audit, by the case's name.
-            training_keys: Likewise, of every federated training.
+            grid: What this audit is.
 
         Returns:
-            Names of the cases that have a result which can be read.
+            Names of the cases of this audit that have a result which can be read.
 
         Raises:
-            UserError: If it holds the result of a case that is not one of these, or links.
+            UserError: If it holds a result of another configuration or version, or links.
         """
         refuse_links(self.path)
-        self._check("federated training", self._trainings, training_keys)
-        return self._check("case", self._cases, expected_keys)
+        self.others = 0
+        self._check("federated training", self._trainings, grid.trainings, grid)
+        finished = self._check("case", self._cases, grid.cases, grid)
+        if self.others:
+            _log.warning(
+                "%s holds %d results that are not in this grid: they stay, and the report of the "
+                "folder shows them too.",
+                self.path,
+                self.others,
+            )
+        return finished
 
-    def _check(self, what: str, folder: Path, keys: dict[str, str]) -> frozenset[str]:
+    def _check(
+        self, what: str, folder: Path, keys: dict[str, str], grid: GridKeys
+    ) -> frozenset[str]:
         finished = set()
         names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
         for name in names:
             result = _read_result(folder / name / "result.json")
             if result is None:
                 continue
-            if keys.get(name) != result.get("key"):
+            version = key_version(result.get("key"))
+            if version != KEY_VERSION:
+                raise UserError(
+                    f"{self.path} holds results that were made by "
+                    f"{'an earlier' if version < KEY_VERSION else 'a later'} version of "
+                    "ggl_lightning: whether they are those of this configuration cannot be told. "
+                    "Give this audit another --exp_name or --out_dir."
+                )
+            if name in keys:
+                belongs = keys[name] == result.get("key")
+                finished.add(name)
+            else:
+                belongs = grid.could_hold(result)
+                self.others += 1
+            if not belongs:
                 raise UserError(
                     f"{self.path} already holds other results: its {what} {name} was run with "
                     "another configuration. Give this audit another --exp_name or --out_dir, or "
                     "remove that folder yourself."
                 )
-            finished.add(name)
         return frozenset(finished)
 
     def write_environment(self, found: dict[str, Any]) -> None:
@@ -179,6 +245,10 @@ class RunFolder:
         write = _write_failure if result["status"] == FAILED else _write_result
         write(self._trainings / result["name"], result)
 
+    def count_results(self) -> int:
+        """How many cases have a result."""
+        return sum(1 for _ in self._cases.glob("*/result.json"))
+
     def has_rows(self) -> bool:
         """Whether any case or federated training has left its row, completed or not."""
         files = ("result.json", "failure.json")
@@ -211,17 +281,17 @@ class RunFolder:
 
 def _write_result(folder: Path, result: CaseResult) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "result.json", result)
+    _write_json(folder / "result.json", without_nan(result))
     (folder / "failure.json").unlink(missing_ok=True)
 
 
 def _write_failure(folder: Path, result: CaseResult) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "failure.json", result)
+    _write_json(folder / "failure.json", without_nan(result))
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:
-    write_chunks(file, [json.dumps(content, indent=2).encode(), b"\n"])
+    write_chunks(file, [dumps(content, indent=2).encode(), b"\n"])
 
 
 def _read_own(folder: Path, file: str) -> CaseResult | None:
@@ -232,7 +302,8 @@ def _read_own(folder: Path, file: str) -> CaseResult | None:
 
 def _read_result(file: Path) -> CaseResult | None:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        found = json.loads(text, object_pairs_hook=lambda pairs: dict(with_infinities(pairs)))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:  # damaged from outside, since results are written in one step: run it again

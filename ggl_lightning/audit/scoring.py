@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from ggl_lightning.audit.companions import Companions
 from ggl_lightning.audit.matching import match_to_originals
+from ggl_lightning.audit.measures import PSNR_CEILING
 from ggl_lightning.clients import ClassifierLayer
 from ggl_lightning.metrics import (
     AttributeAgreement,
@@ -18,11 +20,15 @@ from ggl_lightning.metrics import (
     identification_ranks,
     mean_psnr,
     representation_of,
+    tells_apart,
 )
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.priors.batched import generate_in_batches
 
 _NO_CLASSIFIERS = "no attribute classifiers: name some under model.attribute_classifiers"
+_COLLAPSED = (
+    "the client model's features of the private image and of its decoys are equal up to rounding"
+)
 _NO_DECOYS = "no decoys: data.decoys is 0, or the class has no other image"
 
 
@@ -82,6 +88,8 @@ class Scorer:
         ranks = self._ranks(reconstructions[:1], originals[:1], indices[0])
         if ranks["decoys"] == 0:
             missing |= dict.fromkeys(("rank_pixel", "rank_feature"), _NO_DECOYS)
+        elif ranks["rank_feature"] is None:
+            missing["rank_feature"] = _COLLAPSED
         return {
             **self._image_metrics(reconstructions, originals),
             **dict.fromkeys(name for name in self._missing if name != "attribute_agreement"),
@@ -96,7 +104,7 @@ class Scorer:
             mean_psnr(self._random(int(label), seed, position)[0], original)
             for position, (label, original) in enumerate(zip(labels, originals, strict=True))
         ]
-        return sum(values) / len(values)
+        return _mean("psnr", values, [1] * len(values))
 
     def score_random(
         self, originals: Tensor, labels: Tensor, indices: tuple[int, ...], seed: int
@@ -134,12 +142,14 @@ class Scorer:
         return generate_in_batches(self._prior, latents, labels), latents
 
     def _image_metrics(self, reconstructions: Tensor, originals: Tensor) -> dict[str, float]:
-        totals: dict[str, float] = {}
+        parts: dict[str, list[float]] = {}
+        counts: list[int] = []
         for ours, theirs in zip(reconstructions.split(64), originals.split(64), strict=True):
             # ``forward`` is of these images alone: other ranks score other cases.
             for name, mean in self._collection(ours, theirs).items():
-                totals[name] = totals.get(name, 0.0) + mean.item() * len(ours)
-        return {name: total / len(originals) for name, total in totals.items()}
+                parts.setdefault(name, []).append(mean.item())
+            counts.append(len(ours))
+        return {name: _mean(name, means, counts) for name, means in parts.items()}
 
     def _ranks(self, reconstruction: Tensor, original: Tensor, index: int) -> dict[str, Any]:
         count = len(self._companions.decoy_indices(index))
@@ -148,8 +158,12 @@ class Scorer:
         decoys = self._companions.decoys(index).to(original)
         pixel = identification_ranks(reconstruction, original, decoys)
         found, private = self._features(reconstruction), self._features(original)
-        feature = identification_ranks(found, private, self._decoy_features(index))
-        return {"rank_pixel": int(pixel[0]), "rank_feature": int(feature[0]), "decoys": count}
+        of_decoys = self._decoy_features(index)
+        known: dict[str, Any] = {"rank_pixel": int(pixel[0]), "decoys": count}
+        if not tells_apart(private, of_decoys) and tells_apart(original, decoys):
+            return {**known, "rank_feature": None}
+        feature = identification_ranks(found, private, of_decoys, computed=True)
+        return {**known, "rank_feature": int(feature[0])}
 
     def _features_of_decoys(self, index: int) -> Tensor:
         parts = self._companions.decoys(index).split(64)
@@ -160,3 +174,10 @@ class Scorer:
             return None
         metric = AttributeAgreement(self._attribute_classifiers).to(originals.device)
         return metric(reconstructions, originals).item()
+
+
+def _mean(name: str, means: list[float], counts: list[int]) -> float:
+    """The mean over images, from those over parts of them."""
+    if name in PSNR_CEILING and len({math.isinf(mean) for mean in means}) > 1:
+        means = [min(mean, PSNR_CEILING[name]) for mean in means]
+    return sum(mean * count for mean, count in zip(means, counts, strict=True)) / sum(counts)

@@ -15,6 +15,7 @@ from torchvision.transforms.functional import to_tensor
 from torchvision.utils import make_grid
 
 from ggl_lightning.audit.case import Role
+from ggl_lightning.audit.measures import metric_value
 from ggl_lightning.audit.pictures import read_picture
 from ggl_lightning.audit.row import DONE, CaseResult
 from ggl_lightning.audit.run_folder import RunFolder
@@ -65,7 +66,11 @@ def _log_parameters(path: Path, row: CaseResult) -> None:
         with SummaryWriter(str(unfinished)) as writer:
             writer.add_hparams(
                 {**given, "image": row["image_index"], **parameters},
-                {name: row[name] for name in _METRICS if row.get(name) is not None},
+                {
+                    name: value
+                    for name in _METRICS
+                    if (value := metric_value(row, name)) is not None
+                },
                 run_name=".",
             )
         unfinished.rename(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from torch import nn
 from ggl_lightning.audit.case import UtilitySpec
 from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.fingerprint import describe, key_of
+from ggl_lightning.audit.identity import identity
 from ggl_lightning.audit.row import CaseResult
 from ggl_lightning.federated import FederatedResult, FederatedTraining, utility_row
 from ggl_lightning.seeding import seeded
@@ -27,6 +29,7 @@ class Trainings:
         client_model: The initial client model.
         client_hash: `module_hash` of it.
         grid: The audit's cases, set up: its defenses, and the images' train and test splits.
+        circumstances: What else a training's result depends on, ready for JSON.
 
     Attributes:
         keys: The key of every training, by its name.
@@ -41,19 +44,24 @@ class Trainings:
         client_model: nn.Module,
         client_hash: str,
         grid: AuditDataModule,
+        circumstances: dict[str, Any],
     ) -> None:
         self._utility = utility
         self._client_model = client_model
+        self._client_hash = client_hash
         self._defenses = grid.defenses
+        for split in ("train", "test"):
+            grid.images.open_split(split)
         self._train, self._test = (grid.images.dataset(split) for split in ("train", "test"))
         common = {
-            "utility": describe(utility),
+            **circumstances,
+            "utility": identity(utility),
             "client": client_hash,
             "images": hash_tensors(utility.load(self._train, self._test).tensors()),
             "seed": _SEED,
         }
         self.keys = {
-            name: key_of({**common, "defense_name": name, "defense": describe(defense)})
+            name: key_of({**common, "defense_name": name, "defense": identity(defense)})
             for name, defense in grid.defenses.items()
         }
 
@@ -101,7 +109,7 @@ class Trainings:
 
     def _row(self, spec: UtilitySpec, result: FederatedResult) -> CaseResult:
         defense = self._defenses[spec.defense_name]
-        return utility_row(
+        found = utility_row(
             result,
             name=spec.name,
             key=self.keys[spec.name],
@@ -111,3 +119,4 @@ class Trainings:
             defense_parameters=describe(defense),
             settings=describe(self._utility),
         )
+        return {**found, "client": self._client_hash[:32]}

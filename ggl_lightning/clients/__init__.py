@@ -14,6 +14,8 @@ from ggl_lightning.clients.update import (
     Update,
     UpdateRule,
     client_update,
+    gradients_of,
+    trainable_parameters,
 )
 
 __all__ = [
@@ -31,5 +33,7 @@ __all__ = [
     "UpdateRule",
     "client_update",
     "find_classifier_layer",
+    "gradients_of",
     "load_trained_client",
+    "trainable_parameters",
 ]

@@ -13,16 +13,25 @@ from ggl_lightning.clients.training import ClientTraining
 from ggl_lightning.training_cli import TrainingCLI, run_training_command
 
 
-def main(args: list[str]) -> None:
+def main(args: list[str]) -> int:
     """Runs ``train_client.py``.
 
     Args:
         args: ``export ...``, or the arguments of a LightningCLI: ``fit --config FILE ...``.
 
+    Returns:
+        The exit code: 0, or 143 or 130 if the training was interrupted.
+
     Raises:
         UserError: On bad input.
     """
-    run_training_command(ClientCLI, ClientTraining, export, args)
+    return run_training_command(
+        ClientCLI,
+        ClientTraining,
+        export,
+        args,
+        "Lower the optimiser's learning rate, model.optimizer.init_args.lr.",
+    )
 
 
 def export(ckpt: str, output: str, provenance: str = "") -> None:
@@ -53,4 +62,4 @@ class ClientCLI(TrainingCLI):
     def before_fit(self) -> None:
         """Has the checkpoints keep the settings of this run."""
         super().before_fit()
-        self.model.remember_settings(self.config[self.config.subcommand].model.as_dict())
+        self.model.remember_settings(self.plain_settings()["model"])

@@ -6,6 +6,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
 
+from ggl_lightning.clients.image_size import check_image_size
 from ggl_lightning.errors import UserError, check_choice, check_positive
 
 # Their auxiliary heads see no gradient in eval mode, and training would return them beside the
@@ -36,6 +37,9 @@ class TorchvisionClassifier(nn.Module):
         check_choice("name", name, list_models(module=torchvision.models))
         check_positive("num_classes", num_classes)
         super().__init__()
+        self._name = name
+        self._built_for: int | None = None
+        self._smallest = 1
         options: dict[str, int | bool | tuple[int, int]] = {"num_classes": num_classes}
         if name in _WITH_AUXILIARY_HEADS:
             options |= {"aux_logits": False, "init_weights": True}
@@ -46,11 +50,13 @@ class TorchvisionClassifier(nn.Module):
                     f"image_size is {image_size}: {name} needs a multiple of its patches' {patch}."
                 )
             options["image_size"] = image_size
+            self._built_for = image_size
         else:
-            smallest = max(get_model_weights(name)["DEFAULT"].meta["min_size"])
-            if image_size < smallest:
+            self._smallest = max(get_model_weights(name)["DEFAULT"].meta["min_size"])
+            if image_size < self._smallest:
                 raise UserError(
-                    f"image_size is {image_size}: torchvision's {name} needs at least {smallest}."
+                    f"image_size is {image_size}: torchvision's {name} needs at least "
+                    f"{self._smallest}."
                 )
         self.model = get_model(name, weights=None, **options)
 
@@ -62,5 +68,17 @@ class TorchvisionClassifier(nn.Module):
 
         Returns:
             Logits ``(N, num_classes)``.
+
+        Raises:
+            UserError: If images are smaller than the classifier takes, or of another size than a
+                vision transformer was built for.
         """
+        if self._built_for is not None:
+            check_image_size(self, images, self._built_for)
+        if min(images.shape[2:]) < self._smallest:
+            raise UserError(
+                f"torchvision's {self._name} needs images of at least {self._smallest} pixels and "
+                f"got {min(images.shape[2:])}: raise image_size of the images, or choose another "
+                "client model."
+            )
         return self.model(images)

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-import torch
 from torch import Tensor, nn
 
 from ggl_lightning.errors import UserError
 from ggl_lightning.weight_files import (
+    check_finite,
     differences,
     read_checkpoint,
-    read_safetensors,
+    read_weights,
     some,
-    state_dict_of,
     write_safetensors,
 )
+from ggl_lightning.wrapped_weights import find_weights, tensor_dict
 
 CHECKPOINT_KEY = "client"
 """Where a checkpoint of client training keeps its `ClientMetadata`."""
@@ -49,9 +49,8 @@ def class_path(model: nn.Module) -> str:
 def load_trained_client(model: nn.Module, path: str | Path) -> ClientMetadata:
     """Loads trained weights into a client model; never runs code from the file.
 
-    Reads what ``train_client.py export`` writes, checkpoints of ``train_client.py fit``, and
-    ``torch.save`` files of a state dict or ``{"state_dict": ...}``, such as torchvision's; names
-    may have ``module.``, ``client_model.`` or ``model.`` before them.
+    Reads what ``train_client.py export`` writes, checkpoints of ``train_client.py fit``, and files
+    of a state dict such as torchvision's, in whatever `find_weights` finds it.
 
     Args:
         model: The client model, changed in place. If an error is raised, it is unchanged.
@@ -62,27 +61,26 @@ def load_trained_client(model: nn.Module, path: str | Path) -> ClientMetadata:
 
     Raises:
         UserError: If the file is missing or damaged, would need arbitrary pickle code, holds
-            values that are not finite, or belongs to another architecture; the message then names
-            tensors and shapes.
+            values that are not finite or several sets of weights that would fit, or belongs to
+            another architecture; the message then names tensors and shapes.
     """
-    tensors, metadata = _read(path)
+    saved, texts = read_weights(path)
+    metadata = _metadata(texts)
+    if isinstance(saved, Mapping) and {CHECKPOINT_KEY, "state_dict"} <= saved.keys():
+        metadata = _metadata(saved[CHECKPOINT_KEY])
+        saved = _client_tensors(saved)
     expected = model.state_dict()
-    tensors = _with_names_of(expected, tensors)
-    problems = differences(expected, tensors)
-    if problems:
+    found = find_weights(saved, expected, lambda tensors: differences(expected, tensors), path)
+    if found.misfits:
         trained = metadata["class_path"]
         of = f", trained as {trained}," if trained else ""
         raise UserError(
             f"The weights in {str(path)!r}{of} do not fit the client model {class_path(model)}: "
-            f"{some(problems)}. Give the client model the class and settings it was trained with."
+            f"{some(found.misfits)}. The file holds {found.contents}. Give the client model the "
+            "class and settings it was trained with."
         )
-    unusable = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    if unusable:
-        raise UserError(
-            f"The weights in {str(path)!r} hold infinite or undefined values: {some(unusable)}. "
-            "The training diverged, or the file is damaged."
-        )
-    model.load_state_dict({**expected, **tensors})
+    check_finite(found.tensors, path)
+    model.load_state_dict({**expected, **found.tensors})
     return metadata
 
 
@@ -98,16 +96,13 @@ def export_trained_client(ckpt: str | Path, output: str | Path, provenance: str)
         The metadata written.
 
     Raises:
-        UserError: If the checkpoint is not one of client training, or a file cannot be read or
-            written.
+        UserError: If the checkpoint is not one of client training, its weights are not finite, or
+            a file cannot be read or written.
     """
     saved = read_training_checkpoint(ckpt)
     metadata = _metadata({**saved[CHECKPOINT_KEY], "provenance": provenance})
-    tensors = {
-        name.removeprefix(_MODULE_NAME): tensor
-        for name, tensor in state_dict_of(saved, ckpt).items()
-        if name.startswith(_MODULE_NAME)
-    }
+    tensors = _client_tensors(saved)
+    check_finite(tensors, ckpt)
     texts = {name: str(value) for name, value in metadata.items() if value is not None}
     write_safetensors(output, tensors, texts)
     return metadata
@@ -130,16 +125,13 @@ def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
     return saved
 
 
-def _read(path: str | Path) -> tuple[dict[str, Tensor], ClientMetadata]:
-    if Path(path).suffix == ".safetensors":
-        tensors, texts = read_safetensors(path)
-        return tensors, _metadata(texts)
-    saved = read_checkpoint(path)
-    tensors = state_dict_of(saved, path)
-    if CHECKPOINT_KEY in saved:  # a training checkpoint may hold more than the client model
-        tensors = {name: t for name, t in tensors.items() if name.startswith(_MODULE_NAME)}
-        return tensors, _metadata(saved[CHECKPOINT_KEY])
-    return tensors, _metadata({})
+def _client_tensors(saved: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The client model's tensors in a training checkpoint, which may hold others too."""
+    return {
+        name.removeprefix(_MODULE_NAME): tensor
+        for name, tensor in tensor_dict(saved, "state_dict").items()
+        if name.startswith(_MODULE_NAME)
+    }
 
 
 def _metadata(found: Mapping[str, Any]) -> ClientMetadata:
@@ -150,17 +142,3 @@ def _metadata(found: Mapping[str, Any]) -> ClientMetadata:
         epoch=None if epoch is None else int(epoch),
         provenance=found.get("provenance"),
     )
-
-
-def _with_names_of(expected: Mapping[str, Tensor], found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Takes off what wrappers put before every name, and puts on what this model's wrapper does."""
-    for prefix in ("module.", _MODULE_NAME, "model."):
-        if not _all_start_with(expected, prefix) and _all_start_with(found, prefix):
-            found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
-    if _all_start_with(expected, "model.") and not _all_start_with(found, "model."):
-        found = {f"model.{name}": tensor for name, tensor in found.items()}
-    return found
-
-
-def _all_start_with(tensors: Mapping[str, Tensor], prefix: str) -> bool:
-    return bool(tensors) and all(name.startswith(prefix) for name in tensors)

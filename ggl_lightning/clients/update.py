@@ -7,6 +7,7 @@ to its candidates.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import torch
@@ -17,7 +18,44 @@ from torch.nn import functional as F
 from ggl_lightning.errors import UserError, check_positive
 
 Update: TypeAlias = list[Tensor]
-"""One tensor per parameter of the client model, in ``model.parameters()`` order."""
+"""One tensor per trainable parameter of the client model: see `trainable_parameters`."""
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that a client trains, hence sends: those that are not frozen.
+
+    Args:
+        model: The client model.
+
+    Returns:
+        Parameters with ``requires_grad`` by their names, in ``model.parameters()`` order; a shared
+        one once, under its first name.
+
+    Raises:
+        UserError: If there is none.
+    """
+    found = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    if not found:
+        raise UserError(
+            f"The client model {type(model).__name__} has no parameter that is trained, so there "
+            "is nothing that it would send: set requires_grad of some of them."
+        )
+    return found
+
+
+def gradients_of(loss: Tensor, parameters: Sequence[Tensor], create_graph: bool) -> list[Tensor]:
+    """Gradients of a loss; zeros for what it does not depend on, as that is not changed.
+
+    Args:
+        loss: A scalar.
+        parameters: Tensors that require gradients.
+        create_graph: Whether the gradients must be differentiable themselves.
+    """
+    if not loss.requires_grad:
+        return [torch.zeros_like(parameter) for parameter in parameters]
+    return list(
+        torch.autograd.grad(loss, parameters, create_graph=create_graph, materialize_grads=True)
+    )
 
 
 class UpdateRule(ABC):
@@ -40,16 +78,26 @@ class UpdateRule(ABC):
             detached otherwise.
         """
 
+    def check(self, count: int) -> None:  # noqa: B027 - most rules take any number
+        """Finds out whether the rule takes so many images, before anything is run.
+
+        Args:
+            count: Images of one client.
+
+        Raises:
+            UserError: If it does not.
+        """
+
 
 class GradientUpdate(UpdateRule):
-    """The gradient of the mean cross-entropy with respect to every parameter (FedSGD)."""
+    """The gradient of the mean cross-entropy with respect to every trainable parameter (FedSGD)."""
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Update:
         """See `UpdateRule.__call__`."""
         with torch.enable_grad():
             loss = F.cross_entropy(model(images), labels)
-            parameters = list(model.parameters())
-            return list(torch.autograd.grad(loss, parameters, create_graph=images.requires_grad))
+            parameters = list(trainable_parameters(model).values())
+            return gradients_of(loss, parameters, create_graph=images.requires_grad)
 
 
 class LocalSGDUpdate(UpdateRule):
@@ -86,15 +134,16 @@ class LocalSGDUpdate(UpdateRule):
             UserError: If the images cannot be cut into batches of ``batch_size``.
         """
         batches = self.batches(images, labels)
-        names = [name for name, _ in model.named_parameters()]
+        trainable = trainable_parameters(model)
+        names = list(trainable)
         with torch.enable_grad():
-            weights: list[Tensor] = list(model.parameters())
+            weights: list[Tensor] = list(trainable.values())
             total = [torch.zeros_like(weight) for weight in weights]
             for step in range(self.steps):
                 batch_images, batch_labels = batches[step % len(batches)]
                 current = dict(zip(names, weights, strict=True))
                 loss = F.cross_entropy(functional_call(model, current, batch_images), batch_labels)
-                gradients = torch.autograd.grad(loss, weights, create_graph=images.requires_grad)
+                gradients = gradients_of(loss, weights, create_graph=images.requires_grad)
                 total = [t + g for t, g in zip(total, gradients, strict=True)]
                 weights = [
                     w - self.learning_rate * g for w, g in zip(weights, gradients, strict=True)
@@ -103,18 +152,22 @@ class LocalSGDUpdate(UpdateRule):
                     weights = [weight.detach().requires_grad_() for weight in weights]
         return total if images.requires_grad else [tensor.detach() for tensor in total]
 
+    def check(self, count: int) -> None:
+        """See `UpdateRule.check`."""
+        if self.batch_size is not None and count % self.batch_size:
+            raise UserError(
+                f"batch_size of local SGD is {self.batch_size}, which does not divide the client's "
+                f"{count} images: choose a divisor."
+            )
+
     def batches(self, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
         """The images ``(N, 3, H, W)`` and labels ``(N,)`` of each step of a pass over them.
 
         Raises:
             UserError: If the images cannot be cut into batches of ``batch_size``.
         """
+        self.check(len(images))
         size = len(images) if self.batch_size is None else self.batch_size
-        if len(images) % size:
-            raise UserError(
-                f"batch_size of local SGD is {size}, which does not divide the client's "
-                f"{len(images)} images: choose a divisor."
-            )
         return list(zip(images.split(size), labels.split(size), strict=True))
 
 

@@ -1,12 +1,11 @@
-"""Puts arguments into an order in which none is lost, and refuses what is said twice."""
+"""Puts arguments into an order in which none is lost in silence."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-from ggl_lightning.errors import UserError
 
 _NEGATIVE = re.compile(r"-\d+$|-\d*\.\d+$")  # a value and no option, as for argparse
 _CONFIG = {"config", "c"}
@@ -70,31 +69,31 @@ def arranged(options: Sequence[Option]) -> list[Option]:
     """Options in an order in which none undoes another.
 
     Configuration files come first, then what names a whole before what names its parts: the class
-    of an object, or a file with it, would replace arguments that were given before it.
+    of an object, or a file with it, would replace arguments that were given before it. Of an option
+    that is given again with another value the last counts, as everywhere, and that is said.
 
     Args:
         options: As given.
-
-    Raises:
-        UserError: If one is given twice with two values.
     """
     appended = {option.name for option in options if option.appends}
 
     def appends(option: Option) -> str | None:
         return next((n for n in appended if option.name == n or option.is_below(n)), None)
 
-    values: dict[str, str | None] = {}
+    last = {option.name: option for option in options}
+    kept = []
     for option in options:
-        if option.is_config or appends(option) is not None:
-            continue
-        known = values.setdefault(option.name, option.value)
-        if known != option.value:
-            raise UserError(
-                f"--{option.name} is given twice, as {known!r} and as {option.value!r}: give it "
-                "once."
+        counts = last[option.name]
+        if option.is_config or appends(option) is not None or option.value == counts.value:
+            kept.append(option)
+        else:
+            print(
+                f"--{option.name} is given more than once: {counts.value} counts, and "
+                f"{option.value} does not.",
+                file=sys.stderr,
             )
 
     def depth(option: Option) -> int:
         return -1 if option.is_config else (appends(option) or option.name).count(".")
 
-    return sorted(options, key=depth)
+    return sorted(kept, key=depth)

@@ -77,7 +77,7 @@ class CommandCLI(LightningCLI):
         """Parses the arguments, whatever their order.
 
         Raises:
-            UserError: If one is not known, has no such value, or is given twice.
+            UserError: If one is not known, or has no such value.
         """
         given = sys.argv[1:] if args is None else cast(list[str], args)
         before, options = arguments.split(given)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import operator
 from pathlib import Path
 
 from torch import Tensor
-from torchvision.transforms import Compose
 
 from ggl_lightning.data.celeba_dataset import CelebAFaces
-from ggl_lightning.data.celeba_layout import (
-    ATTRIBUTES,
-    IMAGE_FOLDER,
-    CelebARoot,
-    check_celeba_root,
-)
-from ggl_lightning.data.image_transform import image_pixels, to_signed_range
+from ggl_lightning.data.celeba_layout import ATTRIBUTES, CelebARoot, check_celeba_root
+from ggl_lightning.data.image_files import check_image
 from ggl_lightning.data.pixel_cache import CachedFaces, build_pixel_cache, fingerprint
 from ggl_lightning.data.split_loaders import SPLITS, SplitLoaders
 from ggl_lightning.errors import UserError, check_choice
+from ggl_lightning.user_paths import user_path
 
 SMALLEST_IMAGE = 8
 LARGEST_IMAGE = 178  # the width of CelebA's aligned images: beyond it, pixels would be invented
@@ -31,7 +25,8 @@ class CelebADataModule(SplitLoaders):
     int64 ``(B,)`` in ``{0, 1}``. Images go through Resize and CenterCrop. Nothing is downloaded.
 
     Args:
-        root: The folder that holds ``celeba/`` (or that folder itself).
+        root: The folder that holds ``celeba/`` (or that folder itself), as torchvision, CelebA's
+            authors or Kaggle arrange it.
         image_size: Height and width of the images, 8 to 178 pixels.
         target_attribute: The attribute that is the label, by name or by index (0 to 39).
         batch_size: Images per batch.
@@ -65,10 +60,10 @@ class CelebADataModule(SplitLoaders):
             raise UserError(
                 f"image_size is {image_size}: it must be {SMALLEST_IMAGE} to {LARGEST_IMAGE}."
             )
-        self.root = Path(root).expanduser()
+        self.root = user_path("root", root)
         self.image_size = image_size
         self.target_index = attribute_index(target_attribute)
-        self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
+        self.cache_dir = None if cache_dir is None else user_path("cache_dir", cache_dir)
         self._checked_root: CelebARoot | None = None
         self._datasets: dict[str, CelebAFaces | CachedFaces] = {}
 
@@ -98,9 +93,18 @@ class CelebADataModule(SplitLoaders):
         return self._datasets[split]
 
     def labels(self, split: str) -> Tensor:
-        """See `ImageDataModule.labels`; no image is read."""
+        """See `ImageDataModule.labels`; no image is read, and no cache is built."""
+        check_choice("split", split, SPLITS)
+        return (self._datasets.get(split) or self._faces(split)).labels
+
+    def check_image(self, split: str, index: int) -> None:
+        """See `ImageDataModule.check_image`; looks at the file's header and end.
+
+        With a cache all is well: every image was read when it was built.
+        """
         faces = self.dataset(split)
-        return faces.labels if isinstance(faces, CachedFaces) else faces.attr[:, self.target_index]
+        if isinstance(faces, CelebAFaces):
+            check_image(faces.path(index))
 
     def _check_root(self) -> CelebARoot:
         if self._checked_root is None:
@@ -108,18 +112,17 @@ class CelebADataModule(SplitLoaders):
         return self._checked_root
 
     def _open(self, split: str) -> CelebAFaces | CachedFaces:
-        root = self._check_root()
-        to_pixels = image_pixels(self.image_size)
-        label = operator.itemgetter(self.target_index)
+        faces = self._faces(split)
         if self.cache_dir is None:
-            return CelebAFaces(root, split, Compose([to_pixels, to_signed_range]), label)
-
-        pixels = CelebAFaces(root, split, to_pixels, label)
-        key = fingerprint(root.folder / IMAGE_FOLDER, pixels.filename, self.image_size)
+            return faces
+        key = fingerprint(faces.folder, faces.files, self.image_size)
         path = self.cache_dir / f"celeba-{split}-{self.image_size}px-{key[:16]}.npy"
         if not path.exists():
-            build_pixel_cache(path, lambda i: pixels[i][0], len(pixels), self.image_size)
-        return CachedFaces(path, pixels.attr[:, self.target_index])
+            build_pixel_cache(path, faces.pixels, len(faces), self.image_size)
+        return CachedFaces(path, faces.labels)
+
+    def _faces(self, split: str) -> CelebAFaces:
+        return CelebAFaces(self._check_root(), split, self.target_index, self.image_size)
 
 
 def attribute_index(attribute: str | int) -> int:

@@ -1,92 +1,72 @@
-"""torchvision's CelebA, reading a checked root, with errors that name the file."""
+"""One split of CelebA, read from a checked root."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from PIL import Image
-from torchvision.datasets import CelebA
-from torchvision.datasets.celeba import CSV
+from torch import Tensor
+from torch.utils.data import Dataset
 
-from ggl_lightning.data.celeba_layout import (
-    ATTRIBUTES,
-    IMAGE_FOLDER,
-    PARTITION_FILE,
-    SPLITS,
-    CelebARoot,
-)
-from ggl_lightning.data.image_errors import reading_image
+from ggl_lightning.data.celeba_layout import SPLITS, CelebARoot, image_files
 from ggl_lightning.data.image_files import open_image
+from ggl_lightning.data.image_transform import image_pixels, to_signed_range
 from ggl_lightning.errors import UserError, check_choice
 
 
-class CelebAFaces(CelebA):
-    """One split of CelebA, or of a stand-in tree in the same layout.
+class CelebAFaces(Dataset[tuple[Tensor, Tensor]]):
+    """One split of CelebA, or of a stand-in tree.
 
-    torchvision's own integrity check compares MD5 sums with the published files, which no
-    stand-in can have, so `check_celeba_root` takes its place. That check has read
-    the list files already; they are not read again.
+    Not torchvision's ``CelebA``, which needs lists that nothing here reads, in one layout, and
+    compares them with the published files' MD5 sums, which no stand-in can have.
 
-    Item ``i`` is ``(transform(image), target_transform(attributes))`` with ``attributes`` an
-    int64 tensor ``(40,)`` in ``{0, 1}``.
+    Item ``i`` is ``(image, label)``: float32 ``(3, image_size, image_size)`` in ``[-1, 1]`` after
+    Resize and CenterCrop, and an int64 scalar in ``{0, 1}``.
 
     Args:
         root: A root that passed `check_celeba_root`.
         split: ``train``, ``valid`` or ``test``.
-        transform: Applied to the PIL image.
-        target_transform: Applied to the attributes.
+        target_index: The attribute that is the label, 0 to 39.
+        image_size: Height and width of the images, in pixels.
+
+    Attributes:
+        folder: Where the image files are.
+        files: Their names, in the order of the partition list.
+        labels: Their labels: int64 ``(N,)``.
 
     Raises:
-        UserError: If the split is unknown or has no images.
+        UserError: If the split is unknown, has no images, or lacks some.
     """
-
-    filename: list[str]
 
     def __init__(
         self,
         root: CelebARoot,
         split: str,
-        transform: Callable[[Image.Image], Any] | None = None,
-        target_transform: Callable[[torch.Tensor], Any] | None = None,
+        target_index: int,
+        image_size: int,
     ) -> None:
         check_choice("split", split, SPLITS)
-        rows = (root.values[PARTITION_FILE][:, 0] == SPLITS.index(split)).nonzero()[0]
+        rows = (root.splits == SPLITS.index(split)).nonzero()[0]
         if len(rows) == 0:
             raise UserError(
-                f"the {split} split of {root.folder} has no images: "
-                f"no row of {PARTITION_FILE} is {SPLITS.index(split)}."
+                f"the {split} split of {root.partition_file.parent} has no images: no row of "
+                f"{root.partition_file.name} is {SPLITS.index(split)}."
             )
-        self._checked = root  # for _load_csv only
-        # torchvision joins root and base_folder; the checked folder may have any name.
-        self.base_folder = ""
-        # "all", because torchvision fails to select a split of exactly one image.
-        super().__init__(
-            root.folder, split="all", transform=transform, target_transform=target_transform
-        )
-        self.split = split
-        self.filename = [self.filename[row] for row in rows]
-        for table in ("identity", "bbox", "landmarks_align", "attr"):
-            setattr(self, table, getattr(self, table)[rows])
-        del self._checked
+        self.folder = root.image_folder
+        self.files = image_files(root, [root.names[row] for row in rows], split)
+        self.labels = torch.from_numpy(root.attributes[rows, target_index])
+        self._to_pixels = image_pixels(image_size)
 
-    def _check_integrity(self) -> bool:
-        return True
+    def path(self, index: int) -> Path:
+        """The file of an image."""
+        return self.folder / self.files[index]
 
-    def _load_csv(self, filename: str, header: int | None = None) -> CSV:
-        values = torch.from_numpy(self._checked.values[filename])
-        return CSV(list(ATTRIBUTES), self._checked.names, values)
+    def pixels(self, index: int) -> Tensor:
+        """An image as bytes: uint8 ``(3, image_size, image_size)``."""
+        return self._to_pixels(open_image(self.path(index)))
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        # Not torchvision's own, which opens files of any format.
-        path = Path(self.root, IMAGE_FOLDER, self.filename[index])
-        with reading_image(path):
-            image: Any = open_image(path)
-            if self.transform is not None:
-                image = self.transform(image)
-        attributes = self.attr[index]
-        if self.target_transform is not None:
-            attributes = self.target_transform(attributes)
-        return image, attributes
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return to_signed_range(self.pixels(index)), self.labels[index]

@@ -1,14 +1,15 @@
-"""CelebA's on-disk layout: its file names, its attributes, and the check that a folder has it all.
+"""Where a CelebA folder keeps what is read of it, and the check that it is all there.
 
-The layout is the one `torchvision.datasets.CelebA` reads::
+Three layouts are known, and anything between them. torchvision's::
 
     <root>/celeba/
         img_align_celeba/000001.jpg ...     178x218 JPEGs
         list_attr_celeba.txt                count, header, "000001.jpg -1 1 ..." (40 columns)
         list_eval_partition.txt             "000001.jpg 0" (0 train, 1 valid, 2 test)
-        identity_CelebA.txt                 "000001.jpg 2880"
-        list_bbox_celeba.txt                count, header, 4 columns
-        list_landmarks_align_celeba.txt     count, header, 10 columns
+
+The authors', with ``Img/img_align_celeba/``, ``Anno/list_attr_celeba.txt`` and
+``Eval/list_eval_partition.txt``; and Kaggle's, with ``img_align_celeba/img_align_celeba/`` and the
+lists as ``.csv``. Lists of boxes, landmarks and identities are not read.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from torchvision.datasets.folder import is_image_file
 
+from ggl_lightning.data.celeba_lists import ListFile, read_list
 from ggl_lightning.errors import UserError
 
 CELEBA_URL = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
@@ -29,9 +31,6 @@ BASE_FOLDER = "celeba"
 IMAGE_FOLDER = "img_align_celeba"
 ATTRIBUTE_FILE = "list_attr_celeba.txt"
 PARTITION_FILE = "list_eval_partition.txt"
-IDENTITY_FILE = "identity_CelebA.txt"
-BOX_FILE = "list_bbox_celeba.txt"
-LANDMARK_FILE = "list_landmarks_align_celeba.txt"
 
 SPLITS = ("train", "valid", "test")
 """The splits by name; a split's position is its number in `PARTITION_FILE`."""
@@ -80,149 +79,149 @@ ATTRIBUTES = (
 )
 """CelebA's 40 attribute names, in the order of the columns of `ATTRIBUTE_FILE`."""
 
-
-class _ListFile(NamedTuple):
-    """The shape of one list file: does it start with a count and a header, how many numbers."""
-
-    has_header: bool
-    columns: int
-
-
-_LIST_FILES = {
-    ATTRIBUTE_FILE: _ListFile(has_header=True, columns=len(ATTRIBUTES)),
-    PARTITION_FILE: _ListFile(has_header=False, columns=1),
-    IDENTITY_FILE: _ListFile(has_header=False, columns=1),
-    BOX_FILE: _ListFile(has_header=True, columns=4),
-    LANDMARK_FILE: _ListFile(has_header=True, columns=10),
-}
-
-_ALLOWED_VALUES = {ATTRIBUTE_FILE: (-1, 1), PARTITION_FILE: (0, 1, 2)}
-
-
-class _Table(NamedTuple):
-    """One parsed list file: image names and their numbers ``(N, columns)``."""
-
-    header: list[str]
-    names: list[str]
-    values: npt.NDArray[np.int64]
+_ATTRIBUTE_FILES = (ATTRIBUTE_FILE, f"Anno/{ATTRIBUTE_FILE}", "list_attr_celeba.csv")
+_PARTITION_FILES = (PARTITION_FILE, f"Eval/{PARTITION_FILE}", "list_eval_partition.csv")
+_IMAGE_FOLDERS = (
+    *(f"{IMAGE_FOLDER}/{IMAGE_FOLDER}", IMAGE_FOLDER),
+    *(f"Img/{IMAGE_FOLDER}/{IMAGE_FOLDER}", f"Img/{IMAGE_FOLDER}"),
+    *("img_align_celeba_png", "Img/img_align_celeba_png"),
+)
+_ARCHIVES = (".zip", ".7z", ".7z.001", ".tar", ".tar.gz", ".tgz")
+_SHOWN = 3  # names in an error message
 
 
 @dataclass(frozen=True)
 class CelebARoot:
-    """A checked CelebA folder and the contents of its list files.
+    """A checked CelebA folder and the contents of its lists.
 
     Attributes:
-        folder: The folder that holds `IMAGE_FOLDER` and the list files.
-        names: The ``N`` image file names, in file order (the same order in every list file).
-        values: For each list file name, its numbers: int64 ``(N, columns)``.
+        partition_file: Where the images' splits are from.
+        image_folder: The folder of the images.
+        present: The names of the files in it.
+        names: The ``N`` images' names, in the order of `partition_file`.
+        splits: Positions in `SPLITS`: int64 ``(N,)``.
+        attributes: In the order of `ATTRIBUTES`: int64 ``(N, 40)`` in ``{0, 1}``.
     """
 
-    folder: Path
+    partition_file: Path
+    image_folder: Path
+    present: frozenset[str]
     names: list[str]
-    values: dict[str, npt.NDArray[np.int64]]
+    splits: npt.NDArray[np.int64]
+    attributes: npt.NDArray[np.int64]
 
 
 def check_celeba_root(root: str | os.PathLike[str]) -> CelebARoot:
-    """Checks that ``root`` holds a complete CelebA tree, and reads its list files.
+    """Finds images, attributes and partition below ``root``, and reads the two lists.
 
-    Images are looked up by name only (one directory scan), not opened.
+    Every list may have its own order: rows belong together by the image's name.
 
     Args:
-        root: The folder that holds ``celeba/``, as torchvision wants it; the ``celeba`` folder
-            itself is accepted too.
+        root: The folder that holds ``celeba/``, as torchvision wants it, or that folder itself, in
+            any of the known layouts.
 
     Returns:
-        The checked folder with its list files' contents.
+        The checked folder with its lists' contents. Whether each listed image is there is not
+        checked; `image_files` does, for the images that are wanted.
 
     Raises:
         UserError: One message naming everything that is missing or inconsistent.
     """
-    root = Path(root).expanduser()
-    folder = _find_folder(root)
-    if not folder.is_dir():
-        raise _incomplete(root, [f"the folder {folder} does not exist"])
-
+    root = Path(root)
+    if not root.is_dir():
+        raise _incomplete(root, [f"the folder {root} does not exist"])
     problems: list[str] = []
-    tables: dict[str, _Table] = {}
-    for file_name, spec in _LIST_FILES.items():
-        table = _read_table(folder / file_name, spec)
-        if isinstance(table, str):
-            problems.append(f"{file_name} {table}")
-        else:
-            tables[file_name] = table
-            problems += _check_values(file_name, table)
-    problems += _check_same_rows(tables)
-    listed = next(iter(tables.values())).names if tables else []
-    problems += _check_images(folder / IMAGE_FOLDER, listed)
-    if problems:
+    attributes = _read(root, _ATTRIBUTE_FILES, len(ATTRIBUTES), True, problems)
+    bits = None if attributes is None else _bits(attributes, problems)
+    partition = _read(root, _PARTITION_FILES, 1, False, problems)
+    if partition is not None:
+        _check_values(partition, tuple(range(len(SPLITS))), problems)
+    rows = None
+    if attributes is not None and partition is not None:
+        rows = _matching_rows(partition, attributes, problems)
+    images = _images(root, problems)
+    if problems or rows is None or bits is None or partition is None or images is None:
         raise _incomplete(root, problems)
-    return CelebARoot(folder, listed, {name: table.values for name, table in tables.items()})
+    return CelebARoot(
+        partition_file=partition.path,
+        image_folder=images[0],
+        present=images[1],
+        names=partition.names,
+        splits=partition.values[:, 0],
+        attributes=bits[rows],
+    )
 
 
-def _find_folder(root: Path) -> Path:
-    nested = root / BASE_FOLDER
-    if not nested.is_dir() and any((root / name).exists() for name in (IMAGE_FOLDER, *_LIST_FILES)):
-        return root
-    return nested
+def image_files(root: CelebARoot, names: list[str], split: str) -> list[str]:
+    """The files of some of the listed images.
+
+    A file may end otherwise than the list says (``.JPG``, ``.png``), if no other has its name.
+
+    Args:
+        root: The checked folder.
+        names: Names in the lists.
+        split: The split they are of, for the message.
+
+    Returns:
+        Names of files in the folder of images.
+
+    Raises:
+        UserError: If an image is not there.
+    """
+    if root.present.issuperset(names):
+        return names
+    by_stem: dict[str, list[str]] = {}
+    for file_name in sorted(root.present.difference(root.names)):
+        if is_image_file(file_name):
+            by_stem.setdefault(_stem(file_name), []).append(file_name)
+    found, missing = [], []
+    for name in names:
+        others = [name] if name in root.present else by_stem.get(_stem(name), [])
+        if len(others) == 1:
+            found.append(others[0])
+        else:
+            missing.append(f"{name} ({' or '.join(others)}?)" if others else name)
+    if missing:
+        shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+        raise UserError(
+            f"{len(missing)} of the {len(names)} images of the {split} split, which "
+            f"{root.partition_file} lists, are not in {root.image_folder}: {shown}. Extract all of "
+            "CelebA's aligned and cropped images there, or strike what you do not have from both "
+            "lists."
+        )
+    return found
 
 
-def _read_table(path: Path, spec: _ListFile) -> _Table | str:
-    """Reads one list file; returns what is wrong with it, as the rest of a sentence, on failure."""
-    try:
-        # A damaged byte must end as a bad row below, not as a decoding error without a place.
-        lines = path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
-    except FileNotFoundError:
-        # Some mirrors repackage the lists as CSV.
-        csv = path.with_suffix(".csv")
-        hint = f" ({csv.name} is there, but its format is another)" if csv.exists() else ""
-        return f"is missing{hint}"
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-
-    first_row = 2 if spec.has_header else 0
-    rows = lines[first_row:]
-    if not rows:
-        return "lists no image"
-    header = lines[1].split() if spec.has_header else []
-    if spec.has_header and lines[0].strip() != str(len(rows)):
-        return f"announces {lines[0].strip()[:40]!r} rows in its first line, but holds {len(rows)}"
-
-    cells = [row.split(maxsplit=1) for row in rows]
-    try:
-        values = np.loadtxt([pair[1] for pair in cells], np.int64, comments=None, ndmin=2)
-    except (ValueError, IndexError):
-        values = np.empty((0, 0), np.int64)
-    if values.shape != (len(rows), spec.columns):
-        return _describe_bad_row(rows, first_row, spec.columns)
-    return _Table(header, [pair[0] for pair in cells], values)
+def _stem(name: str) -> str:
+    return Path(name).stem.lower()
 
 
-def _describe_bad_row(rows: list[str], first_row: int, columns: int) -> str:
-    for number, row in enumerate(rows, start=first_row + 1):
-        cells = row.split()
-        if len(cells) != columns + 1 or not all(c.lstrip("+-").isdecimal() for c in cells[1:]):
-            shown = row if len(row) <= 60 else row[:60] + "..."
-            return (
-                f"line {number} is {shown!r}: expected a file name and "
-                f"{columns} whole number{'s' if columns > 1 else ''}"
-            )
-    return "holds numbers that do not fit 64 bits"
+def _paths(root: Path, places: tuple[str, ...]) -> list[Path]:
+    bases = (root / BASE_FOLDER, root / "CelebA", root)
+    return [base / place for base in bases for place in places]
 
 
-def _check_values(file_name: str, table: _Table) -> list[str]:
-    problems = []
-    if file_name == ATTRIBUTE_FILE and table.header != list(ATTRIBUTES):
-        problems.append(f"{file_name} has another header: {_first_difference(table.header)}")
-    if file_name in _ALLOWED_VALUES:
-        allowed = _ALLOWED_VALUES[file_name]
-        wrong = np.argwhere(~np.isin(table.values, allowed))
-        if len(wrong):
-            row, column = wrong[0]
-            problems.append(
-                f"{file_name} has {len(wrong)} values that are none of {allowed}, "
-                f"the first is {table.values[row, column]} for {table.names[row]}"
-            )
-    return problems
+def _read(
+    root: Path, places: tuple[str, ...], columns: int, has_header: bool, problems: list[str]
+) -> ListFile | None:
+    path = next((path for path in _paths(root, places) if path.is_file()), None)
+    if path is None:
+        problems.append(f"{places[0]} is missing{_archive_hint(root, Path(places[0]).stem)}")
+        return None
+    found = read_list(path, columns, has_header)
+    if isinstance(found, str):
+        problems.append(f"{path.name} {found}")
+        return None
+    return found
+
+
+def _bits(attributes: ListFile, problems: list[str]) -> npt.NDArray[np.int64]:
+    """The attributes in {0, 1}: the authors write -1 for 0, some copies of their list do not."""
+    if attributes.header != list(ATTRIBUTES):
+        difference = _first_difference(attributes.header)
+        problems.append(f"{attributes.path.name} has another header: {difference}")
+    _check_values(attributes, (0, 1) if attributes.values.min() == 0 else (-1, 1), problems)
+    return (attributes.values > 0).astype(np.int64)
 
 
 def _first_difference(header: list[str]) -> str:
@@ -233,62 +232,89 @@ def _first_difference(header: list[str]) -> str:
     return f"{len(header)} columns instead of {len(ATTRIBUTES)}"
 
 
-def _check_same_rows(tables: dict[str, _Table]) -> list[str]:
-    """The reader pairs the files' rows by position, so all must list the same names in order."""
-    if not tables:
-        return []
-    (reference_file, reference), *others = tables.items()
-    problems = []
-    if len(set(reference.names)) != len(reference.names):
-        problems.append(f"{reference_file} lists some image more than once")
-    for file_name, table in others:
-        if table.names == reference.names:
-            continue
-        if len(table.names) != len(reference.names):
-            problems.append(
-                f"{file_name} lists {len(table.names)} images, "
-                f"{reference_file} lists {len(reference.names)}"
-            )
-        else:
-            pairs = zip(table.names, reference.names, strict=True)
-            row = next(i for i, (a, b) in enumerate(pairs) if a != b)
-            problems.append(
-                f"{file_name} and {reference_file} differ in row {row + 1}: "
-                f"{table.names[row]} and {reference.names[row]}"
-            )
-    return problems
+def _check_values(table: ListFile, allowed: tuple[int, ...], problems: list[str]) -> None:
+    wrong = np.argwhere(~np.isin(table.values, allowed))
+    if len(wrong):
+        row, column = wrong[0]
+        problems.append(
+            f"{table.path.name} has {len(wrong)} values that are none of {allowed}, "
+            f"the first is {table.values[row, column]} for {table.names[row]}"
+        )
 
 
-def _check_images(image_folder: Path, listed: list[str]) -> list[str]:
+def _matching_rows(
+    partition: ListFile, attributes: ListFile, problems: list[str]
+) -> npt.NDArray[np.int64] | None:
+    """For every row of the partition, the row of the attributes that is of the same image."""
+    row_of = {name: row for row, name in enumerate(attributes.names)}
+    known = set(partition.names)
+    alone = {
+        partition.path.name: [name for name in partition.names if name not in row_of],
+        attributes.path.name: [name for name in attributes.names if name not in known],
+    }
+    for file_name, names in alone.items():
+        if names:
+            problems.append(
+                f"the lists are not of the same images: {len(names)} are only in {file_name}, the "
+                f"first is {names[0]}"
+            )
+    if any(alone.values()):
+        return None
+    return np.array([row_of[name] for name in partition.names])
+
+
+def _images(root: Path, problems: list[str]) -> tuple[Path, frozenset[str]] | None:
+    """The folder of the images, and the names of the files in it."""
+    folders = [path for path in _paths(root, _IMAGE_FOLDERS) if path.is_dir()]
+    for folder in folders:
+        names = _file_names(folder)
+        if any(map(is_image_file, names)):
+            return folder, names
+    hint = _archive_hint(root, IMAGE_FOLDER)
+    if folders:
+        problems.append(f"the folder {folders[0]} holds no images{hint}")
+    else:
+        problems.append(f"the folder {IMAGE_FOLDER} is missing{hint}")
+    return None
+
+
+def _file_names(folder: Path) -> frozenset[str]:
     try:
-        with os.scandir(image_folder) as entries:
-            present = {entry.name for entry in entries}
-    except FileNotFoundError:
-        archive = image_folder.with_suffix(".zip")
-        hint = f" ({archive.name} is there: extract it)" if archive.exists() else ""
-        return [f"the folder {IMAGE_FOLDER} is missing{hint}"]
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries)
     except OSError as error:
-        return [f"the folder {IMAGE_FOLDER} cannot be read: {error.strerror}"]
-    missing = [name for name in listed if name not in present]
-    if not missing:
-        return []
-    shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-    nested = (
-        f" (extracted one level too deep, into {IMAGE_FOLDER}/{IMAGE_FOLDER}?)"
-        if IMAGE_FOLDER in present
-        else ""
+        raise UserError(f"cannot list the images in {folder}: {error.strerror}.") from error
+
+
+def _archive_hint(root: Path, stem: str) -> str:
+    """Names the archive that what is missing may still be in."""
+    folders = {path.parent for path in _paths(root, ("x", "Img/x", "Anno/x", "Eval/x"))}
+    archives = sorted(
+        path
+        for folder in folders
+        if folder.is_dir()
+        for path in folder.iterdir()
+        if path.name.lower().endswith(_ARCHIVES)
     )
-    return [
-        f"{len(missing)} of {len(listed)} listed images are not in {IMAGE_FOLDER}: {shown}{nested}"
-    ]
+    # Its own archive, or one of everything.
+    own = [path for path in archives if path.name.startswith(stem)]
+    whole = [path for path in archives if not path.name.startswith(("list_", "img_"))]
+    chosen = next(iter([*own, *whole]), None)
+    return "" if chosen is None else f" ({chosen.name} is there: extract it)"
 
 
 def _incomplete(root: Path, problems: list[str]) -> UserError:
     listing = "".join(f"\n  - {problem}" for problem in problems)
+    above = (
+        f"\n{root.name} is the folder of the images: give the one above it."
+        if root.name.startswith(IMAGE_FOLDER)
+        else ""
+    )
     return UserError(
-        f"{root} does not hold a complete CelebA dataset:{listing}\n"
-        f"Expected: {root / BASE_FOLDER} with the folder {IMAGE_FOLDER} and the files "
-        f"{', '.join(_LIST_FILES)}.\n"
+        f"{root} does not hold a complete CelebA dataset:{listing}{above}\n"
+        f"Expected: {root / BASE_FOLDER} with the folder {IMAGE_FOLDER} and the lists "
+        f"{ATTRIBUTE_FILE} and {PARTITION_FILE}; or these as the authors (Anno/, Eval/, Img/) or "
+        "Kaggle (.csv) arrange them.\n"
         f"CelebA comes from {CELEBA_URL} (aligned and cropped images, and the lists); "
         "nothing is downloaded for you.\n"
         "For a synthetic stand-in in the same layout, run "

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
 
-TRANSFORM_VERSION = 1
-"""Counts changes of `image_pixels`: caches of its results written by another version are unused."""
+TRANSFORM_VERSION = 2
+"""Counts changes of `open_image` and `image_pixels`, which decide what a cache of pixels holds."""
 
 
 def image_pixels(image_size: int) -> Compose:
-    """The transform from a PIL image to bytes: RGB, Resize, CenterCrop.
+    """The transform from an image, as `open_image` reads it, to bytes: Resize, CenterCrop.
 
     Args:
         image_size: Height and width of the result, in pixels.
 
     Returns:
-        A transform from a PIL image of any mode to a uint8 tensor ``(3, image_size, image_size)``
-        in ``[0, 255]``.
+        A transform from a PIL image in RGB to a uint8 tensor ``(3, image_size, image_size)`` in
+        ``[0, 255]``.
     """
-    return Compose([_to_rgb, Resize(image_size), CenterCrop(image_size), PILToTensor()])
+    return Compose([Resize(image_size), CenterCrop(image_size), PILToTensor()])
 
 
 def to_signed_range(pixels: Tensor) -> Tensor:
@@ -39,7 +38,3 @@ def to_signed_range(pixels: Tensor) -> Tensor:
     values /= 127.5
     values -= 1.0
     return torch.from_numpy(values)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    return image.convert("RGB")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,12 +10,17 @@ from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import Compose
 
-from ggl_lightning.data.image_errors import reading_image
-from ggl_lightning.data.image_files import open_image
+from ggl_lightning.data.image_files import check_image, open_image
 from ggl_lightning.data.image_transform import image_pixels, to_signed_range
-from ggl_lightning.data.imagenet_layout import FOLDER_OF_SPLIT, check_imagenet_split
+from ggl_lightning.data.imagenet_layout import (
+    FOLDER_OF_SPLIT,
+    check_imagenet_split,
+    class_folders,
+    is_image_of,
+)
 from ggl_lightning.data.split_loaders import SPLITS, SplitLoaders
 from ggl_lightning.errors import UserError, check_choice, check_positive
+from ggl_lightning.user_paths import user_path
 
 SMALLEST_IMAGE = 8
 
@@ -27,7 +31,8 @@ class ImageNetDataModule(SplitLoaders):
     The layout is that of torchvision's ``ImageNet`` and ``ImageFolder``: ``train/<class>/`` and
     ``val/<class>/``. The split ``train`` is ``train``; ``valid`` and ``test`` are both ``val``.
     A class's index is its folder's place in alphabetical order, as in torchvision: with ImageNet's
-    1000 folders that is the usual order of the 1000 classes.
+    1000 folders that is the usual order of the 1000 classes. What file systems and programs put
+    beside the data (names with a leading dot, ``@eaDir``, ``__MACOSX``, ...) is no class or image.
 
     A batch is ``(images, labels)``: float32 ``(B, 3, image_size, image_size)`` in ``[-1, 1]`` and
     int64 ``(B,)`` in ``[0, num_classes)``. Images go through Resize of the shorter side to
@@ -66,7 +71,7 @@ class ImageNetDataModule(SplitLoaders):
             raise UserError(f"image_size is {image_size}: it must be at least {SMALLEST_IMAGE}.")
         if num_classes is not None:
             check_positive("num_classes", num_classes)
-        self.root = Path(root).expanduser()
+        self.root = user_path("root", root)
         self.image_size = image_size
         self.num_classes = num_classes
         self._folders: dict[str, ClassFolders] = {}
@@ -96,6 +101,10 @@ class ImageNetDataModule(SplitLoaders):
         """See `ImageDataModule.labels`; no image is read."""
         return torch.tensor(self.dataset(split).targets)
 
+    def check_image(self, split: str, index: int) -> None:
+        """See `ImageDataModule.check_image`; looks at the file's header and end."""
+        check_image(self.dataset(split).samples[index][0])
+
 
 class ClassFolders(ImageFolder):
     """torchvision's ``ImageFolder`` with images in [-1, 1] and errors that name the file.
@@ -110,12 +119,19 @@ class ClassFolders(ImageFolder):
 
     def __init__(self, folder: Path, image_size: int) -> None:
         transform = Compose([image_pixels(image_size), to_signed_range])
-        super().__init__(folder, transform, loader=open_image, allow_empty=True)
+        super().__init__(
+            str(folder),
+            transform,
+            loader=open_image,
+            is_valid_file=is_image_of(folder),
+            allow_empty=True,
+        )
         if not self.samples:
             raise UserError(
                 f"the class folders in {folder} hold no images ({', '.join(IMG_EXTENSIONS)})."
             )
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        with reading_image(self.samples[index][0]):
-            return super().__getitem__(index)
+    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
+        """The class folders in alphabetical order, and the index of each."""
+        classes = sorted(class_folders(Path(directory)))
+        return classes, {name: index for index, name in enumerate(classes)}

@@ -13,6 +13,7 @@ torchvision's ``meta.bin`` and the development kit are not needed.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from torchvision.datasets.folder import is_image_file
@@ -23,6 +24,11 @@ IMAGENET_URL = "https://www.image-net.org/download.php"
 
 FOLDER_OF_SPLIT = {"train": "train", "valid": "val", "test": "val"}
 """Where each split lies. ImageNet's own test images have no public labels: ``val`` stands in."""
+
+_OF_SYSTEMS = frozenset(
+    {"@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+)
+"""Folders that network drives, archives and file systems leave beside data."""
 
 _ARCHIVES = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
 _SHOWN = 3  # names in an error message
@@ -65,9 +71,11 @@ def _problems(root: Path, name: str, num_classes: int | None) -> list[str]:
         archive = _ARCHIVES[name]
         hint = f"; {archive} is there: extract it" if (root / archive).exists() else ""
         return [f"the folder {name} is missing ({found}{hint})"]
-    classes, first_image = _class_folders(root / name)
-    if not classes and first_image is not None:
-        return [f"{name} holds images, e.g. {first_image}, that are not sorted into class folders"]
+    classes = class_folders(root / name)
+    beside = sorted(path.name for path in (root / name).iterdir())
+    loose = [] if classes else list(filter(_is_image, beside))
+    if loose:
+        return [f"{name} holds images, e.g. {loose[0]}, that are not sorted into class folders"]
     if not classes:
         return [f"{name} holds no class folders"]
     problems = []
@@ -79,8 +87,9 @@ def _problems(root: Path, name: str, num_classes: int | None) -> list[str]:
             "set num_classes"
         )
     other = "val" if name == "train" else "train"
-    if (root / other).is_dir():
-        others, _ = _class_folders(root / other)
+    # A split that is not there, or not unpacked yet, shifts no label of this one.
+    others = class_folders(root / other) if (root / other).is_dir() else set()
+    if others:
         for where, names in ((name, classes - others), (other, others - classes)):
             if names:
                 problems.append(
@@ -90,16 +99,40 @@ def _problems(root: Path, name: str, num_classes: int | None) -> list[str]:
     return problems
 
 
-def _class_folders(folder: Path) -> tuple[set[str], str | None]:
-    """Names of the sub-folders, and of one image that lies beside them, if any does."""
-    classes, image = set(), None
+def class_folders(folder: Path) -> set[str]:
+    """Names of the folders in a split's folder that are classes.
+
+    Args:
+        folder: The split's folder.
+    """
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                classes.add(entry.name)
-            elif is_image_file(entry.name):
-                image = min(image or entry.name, entry.name)
-    return classes, image
+        return {entry.name for entry in entries if entry.is_dir() and not _is_ignored(entry.name)}
+
+
+def is_image_of(folder: Path) -> Callable[[str], bool]:
+    """Tells, by their paths, which files below a split's folder are its images.
+
+    Args:
+        folder: The split's folder.
+
+    Returns:
+        Whether a path's name ends as an image's, and no part of it below the folder is hidden.
+    """
+    above = len(folder.parts)
+
+    def is_image(path: str) -> bool:
+        parts = Path(path).parts[above:]
+        return _is_image(parts[-1]) and not any(map(_is_ignored, parts[:-1]))
+
+    return is_image
+
+
+def _is_ignored(name: str) -> bool:
+    return name.startswith(".") or name in _OF_SYSTEMS
+
+
+def _is_image(name: str) -> bool:
+    return is_image_file(name) and not _is_ignored(name)
 
 
 def _some(names: list[str]) -> str:

@@ -49,6 +49,10 @@ class SplitLoaders(ImageDataModule):
         self.persistent_workers = persistent_workers
         self.drop_last = drop_last
 
+    def open_split(self, split: str) -> None:
+        """See `ImageDataModule.open_split`; no other split is looked at."""
+        self.dataset(split)
+
     def setup(self, stage: str | None = None) -> None:
         """Opens the splits that the stage reads.
 

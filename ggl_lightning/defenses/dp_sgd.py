@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
-from ggl_lightning.clients import ClassifierLayer, Update, client_update
+from ggl_lightning.clients import ClassifierLayer, Update, client_update, trainable_parameters
 from ggl_lightning.defenses.base import Adaptation, ClientSide, Defense, Unchanged
 from ggl_lightning.defenses.clipping import ClipToNorm, clip_factor, update_norm
 from ggl_lightning.errors import UserError, check_non_negative, check_positive
@@ -165,9 +165,10 @@ def per_example_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> l
         labels: ``(N,)``.
 
     Returns:
-        One tensor ``(N, *shape)`` per parameter, in ``model.parameters()`` order.
+        One tensor ``(N, *shape)`` per trainable parameter, in ``model.parameters()`` order.
     """
-    parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    trainable = trainable_parameters(model)
+    parameters = {name: parameter.detach() for name, parameter in trainable.items()}
 
     def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
         logits = functional_call(model, weights, image.unsqueeze(0))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ggl_lightning.clients import ClassifierLayer, Update
 from ggl_lightning.defenses.base import ClientSide, Defense, TensorwiseAdaptation
 from ggl_lightning.defenses.percentile import at_or_above_rank, check_percentage, percentile_rank
+from ggl_lightning.errors import UserError
 
 _ROWS_AT_ONCE = 32
 """Rows of the Jacobian computed by one batched backward pass, over all images: bounds memory."""
@@ -35,16 +36,21 @@ class Representation(Defense):
         self.pruning_rate = pruning_rate
 
     def __call__(self, update: Update, client: ClientSide) -> Update:
-        """Returns the update with columns of the last layer's weight gradient set to zero."""
+        """Returns the update with columns of the last layer's weight gradient set to zero.
+
+        Raises:
+            UserError: If that weight is frozen.
+        """
+        index = _weight_index(client.classifier)
         scores = feature_scores(client.model, client.classifier.layer, client.images)
         rank = percentile_rank(self.pruning_rate, len(scores))
         keep = at_or_above_rank(scores, rank)
-        return _keep_columns(update, client.classifier.weight_index, keep)
+        return _keep_columns(update, index, keep)
 
     def adapt(self, received: Update, classifier: ClassifierLayer) -> KeepColumns:
         """The attacker keeps the columns that have a nonzero entry in any row."""
-        weight = received[classifier.weight_index]
-        return KeepColumns((weight != 0).any(dim=0), classifier.weight_index)
+        index = _weight_index(classifier)
+        return KeepColumns((received[index] != 0).any(dim=0), index)
 
 
 class KeepColumns(TensorwiseAdaptation):
@@ -107,6 +113,16 @@ def _input_of(layer: nn.Linear, model: nn.Module, images: Tensor) -> Tensor:
     finally:
         handle.remove()
     return inputs[-1]
+
+
+def _weight_index(classifier: ClassifierLayer) -> int:
+    if classifier.weight_index is None:
+        raise UserError(
+            "The weight of the client model's last layer is frozen, hence in no update, but the "
+            "representation defense prunes it: let it be trained (requires_grad), or choose "
+            "another defense."
+        )
+    return classifier.weight_index
 
 
 def _keep_columns(update: Update, weight_index: int, keep: Tensor) -> Update:

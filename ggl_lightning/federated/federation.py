@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.clients import Update, UpdateRule, find_classifier_layer
+from ggl_lightning.clients import Update, UpdateRule, find_classifier_layer, trainable_parameters
 from ggl_lightning.defenses import ClientSide, Defense
 from ggl_lightning.errors import UserError
 from ggl_lightning.federated.images import FederatedImages
@@ -49,7 +49,7 @@ class Federation:
         seed: int,
     ) -> None:
         self._model = model
-        self._parameters = list(model.parameters())
+        self._parameters = list(trainable_parameters(model).values())
         self._device = self._parameters[0].device
         self._images = images
         self._sampling = sampling

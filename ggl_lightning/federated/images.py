@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,35 +57,58 @@ class FederatedImages:
         }
 
 
-def load_images(
-    dataset: Dataset, at_most: int | None, rng: np.random.Generator, what: str
-) -> LabelledImages:
-    """Reads a random part of a dataset into memory.
+def choose_images(count: int, at_most: int | None, rng: np.random.Generator) -> list[int]:
+    """Chooses a random part of a dataset.
 
     Args:
-        dataset: Has a length; item ``i`` is ``(image, label)``, ``(3, H, W)`` in ``[-1, 1]`` and an
-            int.
-        at_most: How many images; of a dataset with fewer, and for None, all.
+        count: Images in the dataset.
+        at_most: How many to choose; all if there are fewer, and for None.
         rng: Chooses them; every subset of that size is as likely.
-        what: What the dataset is called in an error, e.g. ``train``.
 
     Returns:
-        The images, in the dataset's order.
+        Their indices, ascending.
+    """
+    if at_most is None or at_most >= count:
+        return list(range(count))
+    return np.sort(rng.choice(count, at_most, replace=False)).tolist()
+
+
+def check_not_empty(indices: Sequence[int], what: str) -> None:
+    """Raises `UserError` if no images of a dataset were chosen.
+
+    Args:
+        indices: Of the chosen images.
+        what: What the dataset is called in the error, e.g. ``train``.
 
     Raises:
-        UserError: If the dataset is empty.
+        UserError: If there are none.
     """
-    count = len(dataset)  # type: ignore[arg-type]
-    if count == 0:
+    if not indices:
         raise UserError(
             f"The {what} split has no images: federated training needs some to train on and some "
             "others to test on."
         )
-    if at_most is not None and at_most < count:
-        indices = np.sort(rng.choice(count, at_most, replace=False)).tolist()
-        dataset = Subset(dataset, indices)
+
+
+def load_images(dataset: Dataset, indices: list[int], what: str) -> LabelledImages:
+    """Reads a part of a dataset into memory.
+
+    Args:
+        dataset: Item ``i`` is ``(image, label)``, ``(3, H, W)`` in ``[-1, 1]`` and an int.
+        indices: Which images.
+        what: What the dataset is called in an error, e.g. ``train``.
+
+    Returns:
+        The images, in that order.
+
+    Raises:
+        UserError: If there are none.
+    """
+    check_not_empty(indices, what)
     # A loader without a generator of its own draws from the global one, even in order.
-    loader = DataLoader(dataset, batch_size=_IMAGES_AT_ONCE, generator=torch.Generator())
+    loader = DataLoader(
+        Subset(dataset, indices), batch_size=_IMAGES_AT_ONCE, generator=torch.Generator()
+    )
     batches = list(loader)
     return LabelledImages(
         images=torch.cat([images for images, _ in batches]),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
@@ -15,12 +16,18 @@ from ggl_lightning.clients import GradientUpdate, UpdateRule
 from ggl_lightning.defenses import Defense
 from ggl_lightning.errors import UserError, check_non_negative, check_positive
 from ggl_lightning.federated.federation import DivergedError, Federation
-from ggl_lightning.federated.images import FederatedImages, load_images
-from ggl_lightning.federated.partition import IIDPartition, Partition
+from ggl_lightning.federated.images import (
+    FederatedImages,
+    check_not_empty,
+    choose_images,
+    load_images,
+)
+from ggl_lightning.federated.partition import IIDPartition, Indices, Partition
 from ggl_lightning.federated.result import FederatedResult
 from ggl_lightning.federated.sampling import Sampling
 from ggl_lightning.federated.server import ServerAdam, ServerOptimizer
 from ggl_lightning.federated.streams import IMAGES, PARTITION, stream
+from ggl_lightning.problems import Problems
 
 
 class FederatedTraining:
@@ -114,6 +121,40 @@ class FederatedTraining:
             images = max(1, (self.train_images or 10000) // self.clients)
         return float(self.rounds * self.clients_per_round * images)
 
+    def choose(self, train_count: int, test_count: int) -> tuple[list[int], list[int]]:
+        """Indices of the images that are read, of the clients' split and of the test's.
+
+        Args:
+            train_count: Images in the clients' split.
+            test_count: Likewise, in the test's.
+        """
+        return (
+            choose_images(train_count, self.train_images, stream(IMAGES, self.seed, 0)),
+            choose_images(test_count, self.test_images, stream(IMAGES, self.seed, 1)),
+        )
+
+    def problems(self, train_labels: Tensor, test_labels: Tensor, seed: int = 0) -> list[str]:
+        """What stands in the way of a training on images, found out from their labels alone.
+
+        Args:
+            train_labels: Labels of all images of the clients' split, ``(N,)``.
+            test_labels: Likewise, of the test's.
+            seed: As in `run`.
+
+        Returns:
+            Texts for the user.
+        """
+        train, test = self.choose(len(train_labels), len(test_labels))
+        found = Problems()
+        for name, indices in (("train", train), ("test", test)):
+            found.of(partial(check_not_empty, indices, name))
+        if train:
+            found.of(partial(self._check_clients, len(train)))
+        if not found:
+            for size in self._update_sizes(train_labels[train], seed):
+                found.of(partial(self.update_rule.check, size))
+        return list(found)
+
     def load(self, train: Dataset, test: Dataset) -> FederatedImages:
         """Chooses the images and reads them into memory; kept for the next call.
 
@@ -126,9 +167,9 @@ class FederatedTraining:
             UserError: If a dataset is empty, or an image cannot be read.
         """
         if self._loaded is None or self._loaded[0] is not train or self._loaded[1] is not test:
+            chosen = self.choose(len(train), len(test))  # type: ignore[arg-type]
             images = FederatedImages(
-                load_images(train, self.train_images, stream(IMAGES, self.seed, 0), "train"),
-                load_images(test, self.test_images, stream(IMAGES, self.seed, 1), "test"),
+                load_images(train, chosen[0], "train"), load_images(test, chosen[1], "test")
             )
             self._loaded = (train, test, images)
         return self._loaded[2]
@@ -196,22 +237,38 @@ class FederatedTraining:
         device: torch.device,
         seed: int,
     ) -> Federation:
-        if len(images.train) < self.clients:
-            raise UserError(
-                f"clients is {self.clients}, more than the {len(images.train)} training images: "
-                "lower it, or give more images."
-            )
-        rng = stream(PARTITION, seed)
-        shares = self.partition(images.train.labels.numpy(), self.clients, rng)
+        self._check_clients(len(images.train))
         return Federation(
             copy.deepcopy(model).to(device).eval(),
             images,
-            Sampling(shares, self.clients_per_round, self.images_per_client_update, seed),
+            Sampling(
+                self._shares(images.train.labels, seed),
+                self.clients_per_round,
+                self.images_per_client_update,
+                seed,
+            ),
             self.update_rule,
             defense,
             self.server,
             seed,
         )
+
+    def _check_clients(self, images: int) -> None:
+        if images < self.clients:
+            raise UserError(
+                f"clients of federated training is {self.clients}, more than the {images} training "
+                "images: lower it, or give more images."
+            )
+
+    def _shares(self, labels: Tensor, seed: int) -> list[Indices]:
+        """The indices of each client's images."""
+        return self.partition(labels.numpy(), self.clients, stream(PARTITION, seed))
+
+    def _update_sizes(self, labels: Tensor, seed: int) -> list[int]:
+        """How many images may be behind an update."""
+        held = {len(share) for share in self._shares(labels, seed)} - {0}
+        most = self.images_per_client_update
+        return sorted(held if most is None else {min(most, size) for size in held})
 
     def _rounds_with_progress(self, defense: Defense) -> Iterator[int]:
         numbers = range(1, self.rounds + 1)

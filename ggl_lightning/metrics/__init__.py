@@ -4,13 +4,18 @@ from ggl_lightning.metrics.attribute_agreement import AttributeAgreement
 from ggl_lightning.metrics.binomial_rate import BinomialRate
 from ggl_lightning.metrics.bootstrap_mean import BootstrapMean
 from ggl_lightning.metrics.feature_mse import FeatureMSE
-from ggl_lightning.metrics.identification_ranks import identification_ranks, representation_of
+from ggl_lightning.metrics.identification_ranks import (
+    identification_ranks,
+    representation_of,
+    tells_apart,
+)
 from ggl_lightning.metrics.identification_rate import IdentificationRate
 from ggl_lightning.metrics.label_accuracy import InferredLabelAccuracy
 from ggl_lightning.metrics.lpips import LPIPS, lpips_network
 from ggl_lightning.metrics.missing import MissingError
 from ggl_lightning.metrics.normalized_leakage import NormalizedLeakage
 from ggl_lightning.metrics.paired_difference import PairedDifference
+from ggl_lightning.metrics.psnr import CEILING, PUBLISHED_CEILING, mean_of_psnr
 from ggl_lightning.metrics.reconstruction import (
     ReconstructionMetrics,
     build_reconstruction_metrics,
@@ -23,8 +28,10 @@ from ggl_lightning.metrics.statistic import Statistic
 from ggl_lightning.metrics.total_variation import PrivateTV, ReconstructionTV
 
 __all__ = [
+    "CEILING",
     "CONFIDENCE",
     "LPIPS",
+    "PUBLISHED_CEILING",
     "AttributeAgreement",
     "BinomialRate",
     "BootstrapMean",
@@ -43,7 +50,9 @@ __all__ = [
     "build_reconstruction_metrics",
     "identification_ranks",
     "lpips_network",
+    "mean_of_psnr",
     "mean_psnr",
     "reconstruction_metrics",
     "representation_of",
+    "tells_apart",
 ]

@@ -12,6 +12,9 @@ from ggl_lightning.metrics.client_features import client_features
 
 _VALUES_AT_A_TIME = 2**23  # of decoys that are compared: some 100 MB of temporaries
 _ROUNDING = 1e-9  # relative; sums of equal numbers may round differently
+_UNITS = 32
+"""Of the last place of a vector's norm, by which features of one image differ at most if they were
+computed in batches of other sizes: measured are 4."""
 
 Features = Callable[[Tensor], Tensor]
 """From images ``(N, 3, H, W)`` in ``[-1, 1]`` to ``(N, F)``."""
@@ -22,12 +25,15 @@ def identification_ranks(
     private: Tensor,
     decoys: Tensor | Iterable[Tensor],
     features: Features | None = None,
+    computed: bool | None = None,
 ) -> Tensor:
     """Ranks each private image among decoys by mean squared distance from its reconstruction.
 
     Rank 1 says that the private image is the reconstruction's nearest neighbour. Ties count against
     the attacker: a decoy as near as the private image, or at a distance that is not a number,
-    stands before it. An attacker who always answers with the same grey image gains nothing.
+    stands before it. So does one that is farther by no more than rounding: what is computed of one
+    image differs with the size of the batch by some units in the last place of its norm. An
+    attacker who always answers with the same grey image gains nothing.
 
     Memory is bounded, whatever the number of decoys: they are compared in parts, and may come in
     parts too.
@@ -38,6 +44,8 @@ def identification_ranks(
         decoys: Other images of the private image's class ``(M, 3, H, W)``, or batches of them; none
             of them a private image. Each reconstruction is compared with all.
         features: What is compared, such as `representation_of`; the pixels themselves if None.
+        computed: Whether what is compared was computed, hence rounded: by default if there are
+            ``features``; true if features are given in the place of images.
 
     Returns:
         Ranks from 1 to ``M + 1``, ``(N,)``, int64, on the CPU.
@@ -53,16 +61,32 @@ def identification_ranks(
     found = _flat(reconstructions, features)
     own = _flat(private, features)
     own_distances = torch.stack([_distances(a, b[None]) for a, b in zip(found, own, strict=True)])
+    rounded = features is not None if computed is None else computed
     nearer = torch.zeros(len(found), dtype=torch.int64)
     for part in _parts(decoys, max(1, _VALUES_AT_A_TIME // reconstructions[0].numel())):
         if part.shape[1:] != private.shape[1:]:
             raise ValueError(f"decoys are {tuple(part.shape)}: expected (M, *{private.shape[1:]}).")
         others = _flat(part.to(private.device), features)
         for i, one in enumerate(found):
+            distances = _distances(one, others)
             # Not "nearer or equal", which NaN never is.
-            beaten = _distances(one, others) > own_distances[i] * (1 + _ROUNDING)
+            beaten = distances > own_distances[i] * (1 + _ROUNDING)
+            if rounded:
+                farther = distances.sqrt() - own_distances[i].sqrt()
+                beaten &= farther > _slack(own[i], others)
             nearer[i] += int((~beaten).sum())
     return nearer + 1
+
+
+def tells_apart(private: Tensor, decoys: Tensor) -> bool:
+    """Whether features of a private image differ from any decoy's by more than rounding.
+
+    Args:
+        private: Its features ``(1, F)``.
+        decoys: Theirs ``(M, F)``.
+    """
+    one, others = _flat(private, None), _flat(decoys, None)
+    return bool((_distances(one[0], others).sqrt() > _slack(one[0], others)).any())
 
 
 def representation_of(client_model: nn.Module, last_layer: nn.Linear) -> Features:
@@ -90,6 +114,12 @@ def _parts(decoys: Tensor | Iterable[Tensor], size: int) -> Iterable[Tensor]:
 def _flat(images: Tensor, features: Features | None) -> Tensor:
     values = (images if features is None else features(images)).detach().flatten(1)
     return values if values.dtype == torch.float64 else values.float()
+
+
+def _slack(one: Tensor, others: Tensor) -> Tensor:
+    """By how much rounding moves one and each of the others together, ``(M,)``."""
+    norms = [torch.linalg.vector_norm(each, dim=-1, dtype=torch.float64) for each in (one, others)]
+    return _UNITS * torch.finfo(others.dtype).eps * (norms[0] + norms[1])
 
 
 def _distances(one: Tensor, others: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -13,7 +14,8 @@ from torchvision.models import AlexNet_Weights, VGG16_Weights
 
 from ggl_lightning.errors import UserError
 from ggl_lightning.metrics.mean_over_images import MeanOverImages
-from ggl_lightning.weight_files import differences, read_checkpoint, some, state_dict_of
+from ggl_lightning.weight_files import check_finite, differences, read_weights, some
+from ggl_lightning.wrapped_weights import find_weights
 
 Backbone: TypeAlias = Literal["vgg", "alex"]
 
@@ -66,28 +68,34 @@ def lpips_network(backbone: Backbone, weights: str | Path) -> nn.Module:
 
     Args:
         backbone: ``vgg`` (VGG-16) or ``alex`` (AlexNet).
-        weights: State dict of torchvision's ``vgg16`` or ``alexnet``.
+        weights: State dict of torchvision's ``vgg16`` or ``alexnet``, wrapped or not.
 
     Returns:
         A network in eval mode that maps images ``(N, 3, H, W)`` in ``[-1, 1]``, twice, to
         distances ``(N, 1, 1, 1)``.
 
     Raises:
-        UserError: If the file is missing, damaged or of another network.
+        UserError: If the file is missing, damaged, of another network or not finite.
     """
-    tensors = state_dict_of(read_checkpoint(weights), weights)
+    saved, _ = read_weights(weights)
     with isolate_rng():  # random weights are drawn first, and replaced
         network = _NoTrainLpips(net=backbone, pnet_rand=True)
     # Slices of torchvision's `features`: slice2.5.weight is features.5.weight.
     names = {f"features.{name.split('.', 1)[1]}": name for name in network.net.state_dict()}
     expected = {name: network.net.state_dict()[own] for name, own in names.items()}
-    # The file's classifier is not needed.
-    found = {name: tensor for name, tensor in tensors.items() if name.startswith("features.")}
-    problems = differences(expected, found)
-    if problems:
+
+    def misfits(tensors: Mapping[str, Tensor]) -> list[str]:
+        # The file's classifier is not needed.
+        features = {n: t for n, t in tensors.items() if n.startswith("features.")}
+        return differences(expected, features)
+
+    found = find_weights(saved, expected, misfits, weights)
+    if found.misfits:
         raise UserError(
             f"{str(weights)!r} does not hold the weights of torchvision's "
-            f"{_WEIGHTS[backbone].url.rsplit('/', 1)[-1].split('-')[0]}: {some(problems)}."
+            f"{_WEIGHTS[backbone].url.rsplit('/', 1)[-1].split('-')[0]}: {some(found.misfits)}. "
+            f"It holds {found.contents}."
         )
-    network.net.load_state_dict({names[name]: tensor for name, tensor in found.items()})
+    check_finite(found.tensors, weights)
+    network.net.load_state_dict({own: found.tensors[name] for name, own in names.items()})
     return network

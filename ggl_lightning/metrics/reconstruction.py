@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 from torchmetrics import MeanSquaredError, Metric, MetricCollection
 from torchmetrics.functional.image import peak_signal_noise_ratio
-from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
+from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 from ggl_lightning.metrics.feature_mse import FeatureMSE
 from ggl_lightning.metrics.lpips import (
@@ -17,6 +17,7 @@ from ggl_lightning.metrics.lpips import (
     cached_weights,
     lpips_network,
 )
+from ggl_lightning.metrics.psnr import CEILING, PSNR, PUBLISHED_CEILING, mean_of_psnr
 from ggl_lightning.metrics.representation import RepresentationMSE, RepresentationRMSE
 from ggl_lightning.metrics.total_variation import PrivateTV, ReconstructionTV
 
@@ -39,7 +40,7 @@ def reconstruction_metrics() -> MetricCollection:
     return MetricCollection(
         {
             "mse": MeanSquaredError(),
-            "psnr": PeakSignalNoiseRatio(data_range=IMAGE_RANGE, dim=(1, 2, 3)),
+            "psnr": PSNR(IMAGE_RANGE, CEILING),
             "ssim": StructuralSimilarityIndexMeasure(data_range=IMAGE_RANGE),
         }
     )
@@ -73,7 +74,7 @@ class ReconstructionMetrics:
         """
         metrics: dict[str, Metric | MetricCollection] = {
             **dict(reconstruction_metrics().items()),
-            "psnr_published": PeakSignalNoiseRatio(data_range=_PUBLISHED_PEAK, dim=(1, 2, 3)),
+            "psnr_published": PSNR(_PUBLISHED_PEAK, PUBLISHED_CEILING),
             **{name: LPIPS(network) for name, network in self.lpips.items()},
             "fmse": FeatureMSE(self.client_model, self.last_layer),
             "mse_r": RepresentationMSE(self.client_model, self.last_layer),
@@ -145,8 +146,13 @@ def mean_psnr(images: Tensor, reference: Tensor) -> float:
         reference: ``(3, H, W)`` in ``[-1, 1]``.
 
     Returns:
-        The mean, in dB.
+        The mean, in dB; as that of `PSNR` if some images equal the reference.
     """
-    return peak_signal_noise_ratio(
-        images, reference.expand_as(images), data_range=IMAGE_RANGE, dim=(1, 2, 3)
-    ).item()
+    values = peak_signal_noise_ratio(
+        images,
+        reference.expand_as(images),
+        data_range=IMAGE_RANGE,
+        dim=(1, 2, 3),
+        reduction="none",
+    )
+    return mean_of_psnr(values, CEILING).item()

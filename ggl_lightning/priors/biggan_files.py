@@ -20,7 +20,8 @@ from pytorch_pretrained_biggan.model import (
 from torch import nn
 
 from ggl_lightning.errors import UserError
-from ggl_lightning.priors.module_weights import load_weights, read_weights
+from ggl_lightning.priors.module_weights import load_weights
+from ggl_lightning.user_paths import user_path
 
 
 def load_biggan(weights: str, allow_download: bool = False) -> BigGAN:
@@ -55,10 +56,8 @@ def load_biggan(weights: str, allow_download: bool = False) -> BigGAN:
             f"{str(config_file)!r} contradicts itself: output_dim is {config.output_dim}, but its "
             f"layers generate {size}x{size} images."
         )
-    known = model.state_dict().keys()
-    tensors = read_weights(weights_file)
     # Tensors it does not know are ignored, as the library does; missing ones are not.
-    load_weights(model, {n: t for n, t in tensors.items() if n in known}, weights_file)
+    load_weights(model, weights_file, others_ignored=True)
     # Every forward pass would divide every weight by its norm again.
     for module in model.modules():
         if hasattr(module, "weight_orig"):
@@ -79,7 +78,7 @@ def _read_config(path: Path) -> BigGANConfig:
 
 
 def _find_files(weights: str, allow_download: bool) -> tuple[Path, Path]:
-    folder = Path(weights).expanduser()
+    folder = user_path("weights", weights)
     if folder.is_dir():
         missing = [name for name in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / name).is_file()]
         if missing:

@@ -13,17 +13,22 @@ from ggl_lightning.priors.wgan_gp import WGANGP
 from ggl_lightning.training_cli import TrainingCLI, run_training_command
 from ggl_lightning.weight_files import read_checkpoint
 
+_IMAGE_SIZE = "data.init_args.image_size"
 
-def main(args: list[str]) -> None:
+
+def main(args: list[str]) -> int:
     """Runs ``train_gan.py``.
 
     Args:
         args: ``export ...``, or the arguments of a LightningCLI: ``fit --config FILE ...``.
 
+    Returns:
+        The exit code: 0, or 143 or 130 if the training was interrupted.
+
     Raises:
         UserError: On bad input.
     """
-    run_training_command(PriorCLI, WGANGP, export, args)
+    return run_training_command(PriorCLI, WGANGP, export, args, "Lower model.learning_rate.")
 
 
 def export(ckpt: str, output: str, provenance: str = "") -> None:
@@ -45,11 +50,22 @@ def export(ckpt: str, output: str, provenance: str = "") -> None:
 
 
 class PriorCLI(TrainingCLI):
-    """`TrainingCLI` that keeps image sizes equal."""
+    """`TrainingCLI` that gives the data the model's image size, unless it is given its own."""
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Takes the data module's image size from the model's."""
-        parser.link_arguments("model.image_size", "data.init_args.image_size")
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Takes the data module's image size from the model's where the user gave none.
+
+        A link between the two would overwrite in silence what the user gave.
+        """
+        super().parse_arguments(parser, args)
+        settings = self.config[self.config.subcommand]
+        given = parser.parse_args(args, defaults=False)[self.config.subcommand]
+        if (
+            _IMAGE_SIZE in settings
+            and given.get(_IMAGE_SIZE) is None
+            and settings.data.init_args.image_size != settings.model.image_size
+        ):
+            settings.data.init_args.image_size = settings.model.image_size
 
     def trained_settings(self, ckpt_path: str) -> dict[str, Any] | None:
         """See `TrainingCLI.trained_settings`."""

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ggl_lightning.errors import UserError
 from ggl_lightning.priors.wgan_gp_networks import WGANGPGenerator
 from ggl_lightning.weight_files import (
+    check_finite,
     differences,
-    read_checkpoint,
     read_safetensors,
+    read_weights,
     some,
-    state_dict_of,
     write_safetensors,
 )
+from ggl_lightning.wrapped_weights import find_weights
+
+_TELLING = ("preprocess.0.weight", "deconv_out.weight")  # their shapes tell the architecture
+_AVERAGE = "average.module."  # in a checkpoint of `WGANGP` training, which keeps it to be used
 
 
 def export_generator(generator: WGANGPGenerator, path: str | Path, provenance: str = "") -> None:
@@ -29,8 +34,10 @@ def export_generator(generator: WGANGPGenerator, path: str | Path, provenance: s
         provenance: Free text: data, command and seed it was trained with.
 
     Raises:
-        UserError: If the path does not end in ``.safetensors`` or cannot be written.
+        UserError: If the path does not end in ``.safetensors`` or cannot be written, or if the
+            generator's weights are not finite.
     """
+    check_finite(generator.state_dict(), path)
     metadata = {
         "class": f"{WGANGPGenerator.__module__}.{WGANGPGenerator.__qualname__}",
         "width": str(generator.width),
@@ -50,9 +57,8 @@ def load_generator(
     """Reads a generator; never runs code from the file.
 
     Reads what `export_generator` writes; Lightning checkpoints of `WGANGP` training (the moving
-    average, if it was kept); and published ``.pth.tar``, ``.pt`` or ``.pth`` files holding a
-    state dict or ``{"state_dict": ...}``, with or without ``module.`` or ``generator.`` before
-    the names. The architecture is read off the tensors' shapes.
+    average, if it was kept); and published ``.pth.tar``, ``.pt`` or ``.pth`` files with a state
+    dict in whatever `find_weights` finds it. The architecture is read off the tensors' shapes.
 
     Args:
         path: The file.
@@ -65,11 +71,20 @@ def load_generator(
 
     Raises:
         UserError: If the file is missing, damaged, would need arbitrary pickle code, is not a
-            WGAN-GP generator, or is one of another architecture than asked for.
+            WGAN-GP generator, holds values that are not finite, or is one of another architecture
+            than asked for.
     """
     path = Path(path)
-    tensors = _strip_prefixes(_read_tensors(path))
-    found = _architecture(tensors, path)
+    saved, _ = read_weights(path)
+    weights = find_weights(saved, _TELLING, _misfits, path, preferred=_AVERAGE)
+    if weights.misfits:
+        raise UserError(
+            f"{str(path)!r} is not a WGAN-GP generator: {some(weights.misfits)}. "
+            f"It holds {weights.contents}."
+        )
+    tensors = weights.tensors
+    check_finite(tensors, path)
+    found = _architecture(tensors)
     asked = {"width": width, "latent_dim": latent_dim, "image_size": image_size}
     for name, value in asked.items():
         if value is not None and value != found[name]:
@@ -78,14 +93,7 @@ def load_generator(
                 f"Set {name} to {found[name]} or leave it out."
             )
     generator = WGANGPGenerator(**found)
-    expected = generator.state_dict()
-    problems = differences(expected, tensors)
-    if problems:
-        raise UserError(
-            f"{str(path)!r} is not a WGAN-GP generator of the width that its last layer has: "
-            f"{some(problems)}."
-        )
-    generator.load_state_dict({**expected, **tensors})
+    generator.load_state_dict({**generator.state_dict(), **tensors})
     return generator.eval()
 
 
@@ -104,34 +112,17 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     return read_safetensors(path)[1]
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)[0]
-    return state_dict_of(read_checkpoint(path), path)
-
-
-def _strip_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Keeps the generator's tensors, under the generator's own names."""
-    # DataParallel and DistributedDataParallel put "module." before everything.
-    tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    for prefix in ("average.module.", "generator.module.", "generator."):
-        inside = {
-            name.removeprefix(prefix): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(prefix)
-        }
-        if inside:
-            return inside
-    return tensors
-
-
-def _architecture(tensors: Mapping[str, Tensor], path: Path) -> dict[str, int]:
-    first, last = tensors.get("preprocess.0.weight"), tensors.get("deconv_out.weight")
+def _misfits(tensors: Mapping[str, Tensor]) -> list[str]:
+    first, last = (tensors.get(name) for name in _TELLING)
     if first is None or last is None or first.dim() != 2 or last.dim() != 4:
-        raise UserError(
-            f"{str(path)!r} is not a WGAN-GP generator: it needs a matrix 'preprocess.0.weight' "
-            f"and a convolution 'deconv_out.weight'. Found: {some(sorted(tensors))}."
-        )
+        return [f"it needs a matrix {_TELLING[0]!r} and a convolution {_TELLING[1]!r}"]
+    with torch.device("meta"):  # names and shapes alone
+        expected = WGANGPGenerator(**_architecture(tensors)).state_dict()
+    return differences(expected, tensors)
+
+
+def _architecture(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    first, last = (tensors[name] for name in _TELLING)
     return {
         "width": last.shape[0],
         "latent_dim": first.shape[1],

@@ -49,6 +49,13 @@ class FixedLatentGrid(Callback):
         self.images_per_row = images_per_row
         self.seed = seed
         self.write_png = write_png
+        self._folder: Path | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Finds the run's folder, which only all ranks together can tell."""
+        folder = Path(trainer.log_dir or trainer.default_root_dir)
+        is_trial = trainer.fast_dev_run  # type: ignore[attr-defined]
+        self._folder = folder if self.write_png and not is_trial else None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -71,8 +78,8 @@ class FixedLatentGrid(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("samples", grid, module.batches_seen)
-        if self.write_png:
-            folder = Path(trainer.log_dir or trainer.default_root_dir) / "samples"
+        if self._folder is not None:
+            folder = self._folder / "samples"
             folder.mkdir(parents=True, exist_ok=True)
             save_image(grid, folder / f"batch_{module.batches_seen:07d}.png")
 

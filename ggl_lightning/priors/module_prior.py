@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ggl_lightning.errors import UserError, check_positive
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.priors.identity import settings_digest
-from ggl_lightning.priors.module_weights import load_weights, read_weights
+from ggl_lightning.priors.module_weights import load_weights
 
 _RANGE_TOLERANCE = 1e-3  # of the range's length
 
@@ -35,7 +35,7 @@ class ModulePrior(Prior):
         conditional: Whether the generator is called as ``generator(latents, labels)``, with class
             indices ``(N,)``, int64.
         state_dict_key: Where in the checkpoint's dictionary the state dict is, e.g. ``netG``;
-            None for ``state_dict`` or the dictionary itself.
+            None for wherever there is one that fits.
         prefix: What precedes the generator's names in the state dict, e.g. ``generator.``;
             tensors without it are left out.
 
@@ -72,7 +72,7 @@ class ModulePrior(Prior):
         if output_size is not None:
             check_positive("output_size", output_size)
         if checkpoint is not None:
-            load_weights(generator, read_weights(checkpoint, state_dict_key, prefix), checkpoint)
+            load_weights(generator, checkpoint, state_dict_key, prefix)
         self.generator = generator.requires_grad_(False)
         self.latent_shape = tuple(latent_shape)
         self.image_size = image_size if output_size is None else output_size

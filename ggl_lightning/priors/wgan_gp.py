@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
@@ -21,8 +21,12 @@ from ggl_lightning.priors.generator_average import GeneratorAverage
 from ggl_lightning.priors.gradient_penalty import gradient_penalty
 from ggl_lightning.priors.gradient_sync import average_over_ranks
 from ggl_lightning.priors.wgan_gp_networks import WGANGPCritic, WGANGPGenerator
+from ggl_lightning.training.divergence import is_finite
+from ggl_lightning.training.images import TrainingImages
+from ggl_lightning.training.ranks import any_rank
 
 _VALIDATION_SEED = 0
+_FEWEST_FOR_DISTANCE = 2  # images, for their covariance
 
 
 class WGANGP(LightningModule):
@@ -54,9 +58,19 @@ class WGANGP(LightningModule):
         feature_extractor: Images in ``[-1, 1]`` -> features ``(N, F)`` for the Fréchet distance;
             a small network with fixed random weights if None.
 
+    Attributes:
+        logged: Names of what is logged.
+
     Raises:
-        UserError: If a value is out of its range.
+        UserError: If a value is out of its range; while training, if the generator's images are no
+            longer finite at a validation.
     """
+
+    logged = (
+        *("train/critic_loss", "train/wasserstein", "train/gradient_norm"),
+        *("train/gradient_penalty", "train/generator_loss", "train/images_per_second"),
+        "val/frechet_distance",
+    )
 
     def __init__(
         self,
@@ -117,13 +131,39 @@ class WGANGP(LightningModule):
             for network in (self.critic, self.generator)
         ]
 
+    def problems(self, images: TrainingImages | None, trainer: Trainer | None) -> list[str]:
+        """See `Trainable.problems`: the images' size and number, and the precision."""
+        problems = [] if trainer is None else _precision_problems(str(trainer.precision))
+        if images is None:
+            return problems
+        size = self.generator.image_size
+        if images.image_size != size:
+            problems.append(
+                f"model.image_size is {size}, and data.init_args.image_size is "
+                f"{images.image_size}: set both to the same value, or leave out the data's."
+            )
+        if images.batch_size == 1:
+            problems.append(
+                "data.init_args.batch_size is 1: batch-norm in the generator needs at least 2 "
+                "images in a batch."
+            )
+        elif images.smallest_batch == 1:
+            problems.append(
+                f"data.init_args.batch_size is {images.batch_size}, which leaves a last batch of 1 "
+                f"of the {images.per_device} images, and batch-norm in the generator needs at "
+                "least 2: set drop_last to true, or choose another batch_size."
+            )
+        if images.valid_labels is not None and len(images.valid_labels) < _FEWEST_FOR_DISTANCE:
+            problems.append(
+                "The valid split has 1 image, and the Fréchet distance needs at least "
+                f"{_FEWEST_FOR_DISTANCE}: add images to it, or set trainer.limit_val_batches to 0."
+            )
+        return problems
+
     def on_fit_start(self) -> None:
         """Refuses precisions that leave no float32 weights for the penalty."""
-        if self.trainer.precision in {"16-true", "bf16-true"}:
-            raise UserError(
-                f"precision is {self.trainer.precision}: the gradient penalty needs float32 "
-                "weights. Use bf16-mixed, 16-mixed or 32-true."
-            )
+        for problem in _precision_problems(str(self.trainer.precision)):
+            raise UserError(problem)
 
     def on_train_start(self) -> None:
         """Seeds the noise and starts the clock."""
@@ -257,6 +297,20 @@ class WGANGP(LightningModule):
             self.frechet_distance.update(fake.to(real.dtype), real=False)
         self.log("val/frechet_distance", self.frechet_distance, on_step=False, on_epoch=True)
 
+    def on_validation_epoch_end(self) -> None:
+        """Refuses generated images that are none: the distance's eigenvalues would crash.
+
+        Raises:
+            UserError: If any value is not finite.
+        """
+        distance = self.frechet_distance
+        sums = (distance.fake_features_sum, distance.fake_features_cov_sum)
+        if any_rank(not is_finite(cast(tuple[Tensor, ...], sums)), self.trainer):
+            raise UserError(
+                "The training diverged: the generator's images are no longer finite. Lower "
+                "learning_rate. Checkpoints from before are kept."
+            )
+
     def on_validation_end(self) -> None:
         """Keeps validation out of the training throughput."""
         self._restart_clock()
@@ -276,3 +330,12 @@ class WGANGP(LightningModule):
                 f"The data module yields images of shape {tuple(images.shape[1:])}, and the model "
                 f"is for (3, {size}, {size}). Set image_size to the same value in both."
             )
+
+
+def _precision_problems(precision: str) -> list[str]:
+    if precision not in {"16-true", "bf16-true"}:
+        return []
+    return [
+        f"precision is {precision}: the gradient penalty needs float32 weights. Use bf16-mixed, "
+        "16-mixed or 32-true."
+    ]

@@ -1,9 +1,13 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from ggl_lightning.attacks.label_inference import infer_labels
 from ggl_lightning.clients import client_update, find_classifier_layer
+from ggl_lightning.errors import UserError
+from ggl_lightning.seeding import seeded
 from tests.tiny import TinyClient
 
 
@@ -68,3 +72,89 @@ def test_every_label_with_a_negative_row_is_found(labels, seed):
     negative = (rows < 0).nonzero()[:, 0].tolist()
     assert set(negative) <= set(found.labels)
     assert set(negative) <= set(labels)
+
+
+class SignedFeatures(nn.Module):
+    """A classifier whose last layer gets inputs of both signs."""
+
+    def __init__(self, num_classes, bias, seed):
+        super().__init__()
+        with seeded(seed):
+            self.body = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.Flatten(), nn.LayerNorm(96))
+            self.head = nn.Linear(96, num_classes, bias=bias)
+
+    def forward(self, images):
+        return self.head(self.body(images))
+
+
+def _inferred(model, label, image_seed=0):
+    image = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(image_seed))
+    update = client_update(model, image, torch.tensor([label]))
+    return infer_labels(update, find_classifier_layer(model, image))
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 10])
+def test_with_a_bias_the_label_is_exact_whatever_the_features_are(num_classes):
+    for seed in range(50):
+        model = SignedFeatures(num_classes, bias=True, seed=seed).eval()
+        found = _inferred(model, seed % num_classes, seed)
+        assert found.labels == [seed % num_classes]
+        assert found.margin > 0.3
+
+
+@pytest.mark.parametrize("num_classes", [3, 10])
+def test_without_a_bias_the_odd_sign_of_three_classes_tells_the_label(num_classes):
+    for seed in range(50):
+        model = SignedFeatures(num_classes, bias=False, seed=seed).eval()
+        found = _inferred(model, seed % num_classes, seed)
+        assert found.labels == [seed % num_classes]
+        assert found.margin > 0.1
+
+
+def test_without_a_bias_two_classes_of_signed_features_are_a_tie():
+    for seed in range(10):
+        assert _inferred(SignedFeatures(2, bias=False, seed=seed).eval(), seed % 2).margin == 0
+
+
+def test_noise_that_hides_the_label_lowers_the_margin():
+    margins = []
+    for seed in range(20):
+        model = SignedFeatures(3, bias=False, seed=seed).eval()
+        image = torch.zeros(1, 3, 8, 8)
+        noise = torch.Generator().manual_seed(seed)
+        update = [
+            torch.randn(tensor.shape, generator=noise)
+            for tensor in client_update(model, image, torch.tensor([0]))
+        ]
+        margins.append(infer_labels(update, find_classifier_layer(model, image)).margin)
+    assert max(margins) < 0.3
+
+
+def test_batches_of_signed_features_without_a_bias_are_a_guess():
+    model = SignedFeatures(4, bias=False, seed=0).eval()
+    images, labels = torch.randn(3, 3, 8, 8), torch.tensor([1, 1, 3])
+    update = client_update(model, images, labels)
+    found = infer_labels(update, find_classifier_layer(model, images), count=3)
+    assert len(found.labels) == 3
+    assert found.margin == 0
+
+
+def test_features_behind_a_relu_are_known_not_to_be_negative():
+    image = torch.zeros(1, 3, 8, 8)
+    assert find_classifier_layer(TinyClient().eval(), image).non_negative
+    assert not find_classifier_layer(SignedFeatures(2, True, 0).eval(), image).non_negative
+
+
+def test_a_frozen_last_layer_is_said_to_be_in_the_way():
+    model = TinyClient().eval()
+    model[-1].requires_grad_(False)
+    image = torch.zeros(1, 3, 8, 8)
+    update = client_update(model, image, torch.tensor([1]))
+    with pytest.raises(UserError, match="last layer is frozen"):
+        infer_labels(update, find_classifier_layer(model, image))
+
+
+def test_the_bias_alone_is_enough():
+    model = TinyClient(num_classes=4).eval()
+    model[-1].weight.requires_grad_(False)
+    assert _inferred(model, 2).labels == [2]

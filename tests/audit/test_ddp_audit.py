@@ -1,30 +1,55 @@
 """Two processes share an audit's cases and leave the table of one process."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pytest
 import yaml
+
+from ggl_lightning.attacks.callbacks import SearchCallback
 
 REPOSITORY = Path(__file__).parents[2]
 VARYING = {"seconds"}
+LIMIT = 600  # seconds, until processes that do not end are taken for stuck
 
 
-def _run(config, *arguments):
+@contextlib.contextmanager
+def _started(config, *arguments):
+    """The audit command in a session of its own, all of whose processes are ended at last."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
     }
-    command = [sys.executable, "audit.py", "--config", str(config), "--budget=6", *arguments]
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300
+    process = subprocess.Popen(
+        [sys.executable, "audit.py", "--config", str(config), *arguments],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
-    assert done.returncode == 0, done.stderr
-    return done
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # there are some only if it hangs
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _run(config, *arguments, code=0):
+    """Runs the audit command to the end of all its processes; what it says on stderr."""
+    with _started(config, *arguments) as process:
+        _, errors = process.communicate(timeout=LIMIT)
+    assert process.returncode == code, errors
+    return errors
 
 
 def _rows(folder):
@@ -32,25 +57,104 @@ def _rows(folder):
     return [{k: v for k, v in row.items() if k not in VARYING} for row in rows]
 
 
+DDP = ("--trainer.strategy=ddp", "--trainer.devices=2", "--trainer.accelerator=cpu")
+
+
 def test_two_ranks_leave_what_one_process_leaves(tiny_config, tmp_path):
     config = yaml.safe_load(tiny_config.read_text())
     del config["data"]["controls"]
     config["data"]["idx"] = [0, 3, 5]
+    switch = tmp_path / "switch"
+    config["data"]["attacks"]["breaking"] = {
+        "class_path": "ggl_lightning.attacks.GenerativeGradientLeakage",
+        "init_args": {
+            "search": {
+                "class_path": "tests.audit.test_failures.RaisingSearch",
+                "init_args": {"switch": str(switch)},
+            }
+        },
+    }
     tiny_config.write_text(yaml.safe_dump(config, sort_keys=False))
-    ddp = ("--trainer.strategy=ddp", "--trainer.devices=2", "--trainer.accelerator=cpu")
-    _run(tiny_config, "--exp_name=one")
-    _run(tiny_config, "--exp_name=two", *ddp)
+    _run(tiny_config, "--budget=6", "--exp_name=one", code=3)
+    errors = _run(tiny_config, "--budget=6", "--exp_name=two", *DDP, code=3)
+    assert errors.count("21 failed; the same command tries them again") == 1
     one, two = tmp_path / "runs" / "one", tmp_path / "runs" / "two"
     assert _rows(one) == _rows(two)
-    assert len(_rows(two)) == 24
-    # A rerun on two ranks, with a few cases missing, does these and no others.
+    assert len(_rows(two)) == 24 + 21
+    # A rerun on two ranks does those that failed, and a few that are missing, and no others.
+    switch.touch()
     results = sorted(two.glob("cases/*/result.json"))
     for file in results[::5]:
         file.unlink()
     before = {file: file.stat().st_mtime_ns for file in results if file.exists()}
-    _run(tiny_config, "--exp_name=two", *ddp)
+    _run(tiny_config, "--budget=6", "--exp_name=two", *DDP)
     assert {file: file.stat().st_mtime_ns for file in before} == before
-    assert _rows(one) == _rows(two)
+    again = {row["name"]: row for row in _rows(two)}
+    assert {row["status"] for row in again.values()} == {"done"}
+    assert len(again) == 24 + 21
+    assert all(again[row["name"]] == row for row in _rows(one) if row["status"] == "done")
     # More ranks than cases.
-    _run(tiny_config, "--exp_name=few", "--data.controls=[]", "--idx=0", "--defense=none", *ddp)
+    del config["data"]["attacks"]["breaking"]
+    tiny_config.write_text(yaml.safe_dump(config, sort_keys=False))
+    _run(
+        tiny_config,
+        "--budget=6",
+        "--exp_name=few",
+        "--data.controls=[]",
+        "--idx=0",
+        "--defense=none",
+        *DDP,
+    )
     assert len(_rows(tmp_path / "runs" / "few")) == 1
+
+
+class Mark(SearchCallback):
+    """Leaves a file for its rank once a search has run a round."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def on_round_end(self, trainer, pl_module, loop):
+        (self._folder / f"round{loop.round}_of_rank{trainer.global_rank}").touch()
+
+
+def _to_the_whole_session(process, how):
+    os.killpg(process.pid, how)  # as a terminal does
+
+
+def _to_the_first_process(process, how):
+    os.kill(process.pid, how)
+
+
+@pytest.mark.parametrize(
+    ("how", "send", "code", "cases"),
+    [
+        (signal.SIGINT, _to_the_whole_session, 130, ["--idx=[0, 3]"]),
+        # One rank has no case: it waits for the other.
+        (signal.SIGTERM, _to_the_first_process, 143, ["--idx=0"]),
+        (signal.SIGTERM, _to_the_whole_session, 143, ["--idx=[0, 3]"]),
+    ],
+)
+def test_two_ranks_are_interrupted_as_one(tiny_config, tmp_path, how, send, code, cases):
+    config = yaml.safe_load(tiny_config.read_text())
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    mark = {"class_path": "tests.audit.test_ddp_audit.Mark", "init_args": {"folder": str(marks)}}
+    config["trainer"]["callbacks"].append(mark)
+    tiny_config.write_text(yaml.safe_dump(config, sort_keys=False))
+    deadline = time.monotonic() + LIMIT
+    searching = 2 if "3" in cases[0] else 1
+    endless = ("--budget=1000000", "--defense=none")
+    with _started(tiny_config, *endless, *cases, *DDP) as process:
+        while len(list(marks.glob("round3_of_rank?"))) < searching:
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline, "the ranks do not come to their searches"
+            time.sleep(0.1)
+        send(process, how)
+        _, errors = process.communicate(timeout=LIMIT)
+    assert process.returncode == code, errors
+    assert "The same command goes on from here." in errors
+    assert "Traceback" not in errors
+    kept = list(tmp_path.glob("runs/tiny/cases/*/snapshot.safetensors"))
+    # After Ctrl-C Lightning does not wait for other ranks than the first.
+    assert len(kept) >= (1 if how is signal.SIGINT else searching)

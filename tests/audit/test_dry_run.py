@@ -16,13 +16,14 @@ def test_cases_evaluations_and_time_are_listed_and_nothing_written(
     assert audit("--dry_run") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("16 cases, 0 of them done")
-    table = {" ".join(line.split()[4:]): line.split()[:2] for line in lines[2:-1]}
+    table = {" ".join(line.split()[4:]): line.split()[:2] for line in lines[2:-2]}
     # 2 images x (2 attacks + bound + 2 + 2 nulls) searches, and 2 random nulls without any.
     assert table["attack none cma"] == ["2", str(2 * 151)]
     assert table["null_other noise0.1 cma"] == ["2", str(2 * 151)]
     assert table["bound cma"] == ["2", str(2 * 151)]
     assert table["null_random"] == ["2", "0"]
     assert table["all"] == ["16", str(14 * 151)]
+    assert "batch-norm, which is in eval mode throughout" in lines[-1]
     assert not (tmp_path / "runs").exists()
 
 

@@ -12,8 +12,8 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ggl_lightning.attacks.callbacks import SearchCallback
 from ggl_lightning.attacks.callbacks.snapshots import SNAPSHOT_FILE
-from ggl_lightning.audit.interruption import run_interruptibly
 from ggl_lightning.cli import run_command
+from ggl_lightning.interruption import run_interruptibly
 from tests.audit.killing import Killer
 
 KILLS = 50

@@ -109,19 +109,13 @@ def _free_port():
         return one.getsockname()[1]
 
 
-@pytest.mark.parametrize("killed", [0, 1])
-def test_a_rank_that_is_killed_costs_its_case_alone(tiny_config, audit, tmp_path, killed):
-    config = yaml.safe_load(tiny_config.read_text())
-    config["data"]["idx"] = "0-5"
-    config["data"]["attacks"]["cma"]["init_args"]["budget"] = 3
-    victim = {"class_path": "tests.audit.test_lost_ranks.Victim", "init_args": {"rank": killed}}
-    config["trainer"] = {"accelerator": "cpu", "callbacks": [victim]}
-    tiny_config.write_text(yaml.safe_dump(config))
+def _both_ranks(config, folder, *more):
+    """Runs an audit on two ranks to its end; returns their exit codes and what they print."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.audit.killing"])
-    arguments = ["--config", str(tiny_config), "--trainer.strategy=ddp", "--trainer.devices=2"]
+    arguments = ["--config", str(config), "--trainer.strategy=ddp", "--trainer.devices=2", *more]
     port = _free_port()
-    logs = [tmp_path / f"log{rank}" for rank in (0, 1)]
+    logs = [folder / f"log{rank}" for rank in (0, 1)]
     ranks = [
         context.Process(target=_audit_rank, args=(rank, port, arguments, str(logs[rank])))
         for rank in (0, 1)
@@ -131,13 +125,31 @@ def test_a_rank_that_is_killed_costs_its_case_alone(tiny_config, audit, tmp_path
     try:
         for rank in ranks:
             rank.join(LIMIT)
-        assert ranks[killed].exitcode == -signal.SIGKILL
-        log = logs[1 - killed].read_text()
-        assert ranks[1 - killed].exitcode == 2, log
-        assert "Another process of the audit has ended before its time" in log
+        return [rank.exitcode for rank in ranks], [log.read_text() for log in logs]
     finally:
         for rank in ranks:
             rank.kill()
+
+
+def test_a_refusal_ends_all_ranks_and_is_told_once(tiny_config, tmp_path):
+    codes, logs = _both_ranks(tiny_config, tmp_path, "--trainer.precision=16-true")
+    assert codes == [2, 2], logs
+    assert [log.count("error: ") for log in logs] == [1, 0], logs
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_rank_that_is_killed_costs_its_case_alone(tiny_config, audit, tmp_path, killed):
+    config = yaml.safe_load(tiny_config.read_text())
+    config["data"]["idx"] = "0-5"
+    config["data"]["attacks"]["cma"]["init_args"]["budget"] = 3
+    victim = {"class_path": "tests.audit.test_lost_ranks.Victim", "init_args": {"rank": killed}}
+    config["trainer"] = {"accelerator": "cpu", "callbacks": [victim]}
+    tiny_config.write_text(yaml.safe_dump(config))
+    codes, logs = _both_ranks(tiny_config, tmp_path)
+    assert codes[killed] == -signal.SIGKILL
+    assert codes[1 - killed] == 2, logs[1 - killed]
+    assert "Another process of the audit has ended before its time" in logs[1 - killed]
     folder = tmp_path / "runs" / "tiny"
     finished = {file: file.stat().st_mtime_ns for file in folder.glob("cases/*/result.json")}
     assert len(finished) == 2 + 6  # the other one ends its share

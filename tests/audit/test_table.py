@@ -1,6 +1,6 @@
 """The table an audit prints."""
 
-from pathlib import Path
+import pytest
 
 from ggl_lightning.audit.table import MOST_ROWS, format_table
 from tests.audit.result_rows import case, failed
@@ -11,18 +11,32 @@ def _attack(image, **values):
                 label_correct=True, **values)  # fmt: skip
 
 
-def test_attacks_that_are_done_are_listed_with_their_gain():
+@pytest.fixture
+def folder(tmp_path):
+    """A run folder with everything but TensorBoard's files, as without a logger."""
+    for name in ("report.html", "summary.png", "results.csv", "statistics.json"):
+        (tmp_path / name).touch()
+    (tmp_path / "cases").mkdir()
+    return tmp_path
+
+
+def test_attacks_that_are_done_are_listed_with_their_gain(folder):
     rows = [_attack(3), _attack(4, role="null_noise"), failed(5)]
-    heading, line, *_ = format_table(rows, Path("runs/one")).splitlines()
+    heading, line, *_ = format_table(rows, folder).splitlines()
     listed = dict(zip(heading.split(), line.split(), strict=True))
     assert listed["image"] == "3"
     assert listed["gain"] == "+7.50"
-    assert len(format_table(rows, Path("runs/one")).splitlines()) == 2 + 1 + 6
+    text = format_table(rows, folder)
+    assert len(text.splitlines()) == 2 + 1 + 5
+    assert str(folder / "report.html") in text
+    assert "tensorboard" not in text
+    (folder / "tensorboard").mkdir()
+    assert str(folder / "tensorboard") in format_table(rows, folder)
 
 
-def test_a_long_table_is_cut_and_says_so():
+def test_a_long_table_is_cut_and_says_so(folder):
     rows = [_attack(image) for image in range(MOST_ROWS + 23)]
-    text = format_table(rows, Path("runs/one"))
+    text = format_table(rows, folder)
     assert "and 23 more attacks, in results.csv" in text
-    assert len(text.splitlines()) == 1 + MOST_ROWS + 1 + 1 + 6
-    assert "more attacks" not in format_table(rows[:MOST_ROWS], Path("runs/one"))
+    assert len(text.splitlines()) == 1 + MOST_ROWS + 1 + 1 + 5
+    assert "more attacks" not in format_table(rows[:MOST_ROWS], folder)

@@ -51,8 +51,16 @@ def test_other_trainings_are_never_overwritten(audit, with_utility, capsys):
     )
 
 
-def test_a_training_that_diverges_is_marked_failed(audit, with_utility, tmp_path, capsys):
-    assert audit("--idx", "0", "--budget", "2", "--defense", "noise", "--d_param", "1e38") == 3
+def test_a_training_that_diverges_is_marked_failed(
+    audit, with_utility, tiny_config, tmp_path, capsys
+):
+    config = yaml.safe_load(tiny_config.read_text())
+    config["model"]["utility"]["init_args"]["server"] = {
+        "class_path": "ggl_lightning.federated.ServerSGD",
+        "init_args": {"learning_rate": 1e38},
+    }
+    tiny_config.write_text(yaml.safe_dump(config, sort_keys=False))
+    assert audit("--idx", "0", "--budget", "2", "--defense", "noise") == 3
     assert "noise" in capsys.readouterr().err
     row = json.loads((tmp_path / "runs/tiny/utility/noise/failure.json").read_text())
     assert row["status"] == "failed"

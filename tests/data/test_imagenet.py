@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import traceback
 from pathlib import Path
 
@@ -175,6 +176,37 @@ def test_folders_that_differ_between_splits_are_named(tmp_path):
     message = message_of(root)
     assert f"1 are only in val: {WNIDS[1]}" in message
     assert "1 are only in train: n09999999" in message
+
+
+def test_what_systems_leave_beside_the_data_is_no_class_and_no_image(tmp_path):
+    root = write_class_folders(tmp_path)
+    clean = ImageFolder(root / "val")
+    left = root / "val" / WNIDS[1]
+    for name in (".ipynb_checkpoints", "@eaDir", "__MACOSX", "$RECYCLE.BIN"):
+        for folder in (root / "val" / name, root / "train" / name, left / name):
+            folder.mkdir()
+            shutil.copy(root / "val" / WNIDS[0] / f"{WNIDS[0]}_0.JPEG", folder)
+    (left / f"._{WNIDS[1]}_0.JPEG").write_bytes(b"a resource fork")
+    (left / "Thumbs.db").write_bytes(b"no image")
+    images = open_tree(root).dataset("test")
+    assert images.classes == list(WNIDS)
+    assert images.samples == clean.samples
+    (root / "train" / WNIDS[1]).rename(root / "train" / ".n1")
+    assert "has 2 class folders, but num_classes is 3" in message_of(root, "train")
+
+
+def test_a_hidden_folder_above_the_data_hides_nothing(tmp_path):
+    root = write_class_folders(tmp_path / ".data" / "@eaDir")
+    assert len(open_tree(root).dataset("test")) == 6
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_a_split_that_is_not_ready_does_not_stand_in_the_way(tmp_path, unpacked):
+    root = write_class_folders(tmp_path, splits=("train",))
+    (root / "val").mkdir()
+    if unpacked:
+        (root / "val" / "ILSVRC2012_val_00000001.JPEG").touch()
+    assert len(open_tree(root).dataset("train")) == 6
 
 
 def test_a_split_without_images_is_refused(tmp_path):

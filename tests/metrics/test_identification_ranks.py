@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ggl_lightning.metrics import identification_ranks, representation_of
+from ggl_lightning.metrics import identification_ranks, representation_of, tells_apart
 from ggl_lightning.metrics.client_features import client_features
 from tests.metrics.conftest import random_images
 
@@ -107,3 +107,19 @@ def test_shapes_must_agree():
         identification_ranks(random_images(2, 0), random_images(1, 0), random_images(3, 0))
     with pytest.raises(ValueError, match="decoys are"):
         identification_ranks(random_images(1, 0), random_images(1, 0), random_images(3, 0, size=9))
+
+
+def test_features_that_differ_by_rounding_tie():
+    generator = torch.Generator().manual_seed(0)
+    private = torch.randn(1, 64, generator=generator)
+    rounded = private * (1 + 4e-7 * torch.randn(20, 64, generator=generator).clamp(-1, 1))
+    found = private + 0.1
+    assert identification_ranks(found, private, rounded, computed=True).tolist() == [21]
+    farther = private - 1e-3
+    assert identification_ranks(found, private, farther, computed=True).tolist() == [1]
+
+
+def test_collapsed_features_do_not_tell_images_apart():
+    private = torch.full((1, 16), 3.0)
+    assert not tells_apart(private, private.repeat(5, 1) * (1 + 2e-7))
+    assert tells_apart(private, torch.cat([private, private * 1.001]))

@@ -3,7 +3,9 @@ import pickle
 import pytest
 import torch
 
+from ggl_lightning.cli import run_command
 from ggl_lightning.errors import UserError
+from ggl_lightning.priors.cli import main as train_gan
 from ggl_lightning.priors.generator_files import export_generator, load_generator, read_metadata
 from ggl_lightning.priors.wgan_gp import WGANGP
 from ggl_lightning.priors.wgan_gp_networks import WGANGPGenerator
@@ -39,8 +41,10 @@ def test_export_and_load_give_the_same_images(tmp_path, image_size):
     assert [file.name for file in path.parent.iterdir()] == ["prior.safetensors"]
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "generator.", "module.generator."])
-@pytest.mark.parametrize("wrapped", [True, False])
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "generator.", "module.generator.", "netG._orig_mod.module."]
+)
+@pytest.mark.parametrize("wrapped", ["state_dict", "netG", None])
 @pytest.mark.parametrize("zipped", [True, False])
 def test_published_checkpoints_load(tmp_path, prefix, wrapped, zipped):
     generator = make_generator()
@@ -51,7 +55,7 @@ def test_published_checkpoints_load(tmp_path, prefix, wrapped, zipped):
         if "num_batches_tracked" not in name
     }
     path = tmp_path / "netG.pth.tar"
-    saved = {"epoch": 3, "state_dict": state} if wrapped else state
+    saved = {"epoch": 3, wrapped: state} if wrapped else state
     torch.save(saved, path, _use_new_zipfile_serialization=zipped)
     assert_same_images(generator, load_generator(path))
 
@@ -64,6 +68,23 @@ def test_a_training_checkpoint_gives_its_sampling_generator(tmp_path, ema_decay)
     path = tmp_path / "last.ckpt"
     torch.save({"state_dict": module.state_dict(), "hyper_parameters": {}}, path)
     assert_same_images(module.sampling_generator.eval(), load_generator(path))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_neither_loaded_nor_exported(tmp_path, value, capsys):
+    generator = make_generator()
+    generator.deconv_out.weight.data[0, 0, 0, 0] = value
+    torch.save({"state_dict": generator.state_dict()}, tmp_path / "last.ckpt")
+    output = tmp_path / "prior.safetensors"
+    expected = r"hold infinite or undefined values: deconv_out\.weight"
+    with pytest.raises(UserError, match=rf"last\.ckpt' {expected}"):
+        load_generator(tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=rf"prior\.safetensors' {expected}"):
+        export_generator(generator, output)
+    arguments = ["export", "--ckpt", str(tmp_path / "last.ckpt"), "--output", str(output)]
+    assert run_command(train_gan, arguments) == 2
+    assert "infinite or undefined" in capsys.readouterr().err
+    assert not output.exists()
 
 
 class RunsCode:

@@ -50,6 +50,16 @@ LAYOUTS = {
         },
         {"prefix": "generator."},
     ),
+    "found.pt": (lambda s: {"netG": s, "netD": {"w": s["main.0.weight"]}, "epoch": 1}, {}),
+    "found.ckpt": (
+        lambda s: {
+            "state_dict": {
+                **{f"generator._orig_mod.{n}": t for n, t in s.items()},
+                "critic.0.weight": torch.zeros(2),
+            }
+        },
+        {},
+    ),
     # From before torch counted batch-norm's batches.
     "old.pth": (lambda s: {n: t for n, t in s.items() if not n.endswith("tracked")}, {}),
 }
@@ -174,8 +184,13 @@ class Bomb:
 @pytest.mark.parametrize(
     ("saved", "settings", "message"),
     [
-        ({"epoch": 1}, {}, "has no state dict at its top level"),
-        ({"netG": {"w": torch.zeros(1)}, "netD": {}}, {}, "could name: 'netG'; 'netD'"),
+        ({"epoch": 1}, {}, "holds no tensors, but a dictionary with the keys 'epoch'"),
+        ({"netG": {"w": torch.zeros(1)}, "netD": {}}, {}, r"holds 1 tensors under 'netG' \(w, "),
+        (
+            {"netG": {"w": torch.zeros(1)}, "netD": {}},
+            {"state_dict_key": "g_ema"},
+            "could name: 'netG'; 'netD'",
+        ),
         ({"netG": {}}, {"state_dict_key": "g_ema"}, "no state dict at state_dict_key 'g_ema'"),
         ([1], {}, "holds a list"),
         ({"w": torch.zeros(1)}, {"prefix": "g."}, r"starts with 'g\.'. Found: w\."),
@@ -198,6 +213,25 @@ def test_a_checkpoint_of_another_width_or_with_more_tensors_is_refused(tmp_path)
     torch.save(more, tmp_path / "more.pt")
     with pytest.raises(UserError, match=r"main\.99\.weight is not expected"):
         describe(checkpoint=str(tmp_path / "more.pt"))
+
+
+def test_an_average_beside_the_generator_must_be_chosen(tmp_path, trained):
+    average = {name: tensor * 2 for name, tensor in trained.state_dict().items()}
+    path = tmp_path / "g.pt"
+    torch.save({"g": trained.state_dict(), "g_ema": average}, path)
+    with pytest.raises(UserError, match=r"several sets .* under 'g'; under 'g_ema'"):
+        describe(checkpoint=str(path))
+    assert_same_images(describe(checkpoint=str(path), state_dict_key="g"), trained)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path, trained):
+    state = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    state["main.0.weight"][0, 0] = torch.inf
+    torch.save(state, tmp_path / "g.pt")
+    with pytest.raises(
+        UserError, match=r"g\.pt' hold infinite or undefined values: main\.0\.weight"
+    ):
+        describe(checkpoint=str(tmp_path / "g.pt"))
 
 
 def test_missing_files_and_files_with_code_are_refused(tmp_path):

@@ -71,7 +71,9 @@ def test_a_run_cut_by_sigterm_goes_on_where_it_was(tmp_path, config, capsys):
     )
     wait_for(tmp_path / "run/version_0/samples/batch_0000010.png", process, seconds=90)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert "Interrupted. To go on, give the same command with --ckpt_path" in error
 
     last = tmp_path / "run/version_0/checkpoints/last.ckpt"
     cut = torch.load(last, weights_only=True)

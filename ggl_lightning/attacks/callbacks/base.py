@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytorch_lightning as pl
 from torch import Tensor
@@ -15,7 +16,13 @@ class SearchCallback(pl.Callback):
 
     Give it to the ``Trainer`` like any other (``trainer.callbacks`` in YAML). Callbacks without
     these hooks are not affected by them.
+
+    Attributes:
+        decides_results: Whether what a search finds depends on the callback: its class and public
+            attributes then belong to the keys of results.
     """
+
+    decides_results: ClassVar[bool] = False
 
     def on_search_start(self, trainer: pl.Trainer, pl_module: SearchHost, loop: SearchLoop) -> None:
         """Called before the first round of every trial, and when an interrupted one goes on."""

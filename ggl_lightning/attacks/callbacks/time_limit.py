@@ -22,6 +22,8 @@ class SearchTimeLimit(SearchCallback):
         UserError: If ``seconds`` is not positive.
     """
 
+    decides_results = True
+
     def __init__(self, seconds: float) -> None:
         check_positive("seconds of the search time limit", seconds)
         self.seconds = seconds

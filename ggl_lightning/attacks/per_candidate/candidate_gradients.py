@@ -20,7 +20,7 @@ from ggl_lightning.attacks.per_candidate.general_path import GeneralGradients, G
 from ggl_lightning.attacks.per_candidate.linear import LinearRule
 from ggl_lightning.attacks.per_candidate.population_pass import PopulationPass
 from ggl_lightning.attacks.per_candidate.rules import find_rules
-from ggl_lightning.clients import GradientUpdate, Update
+from ggl_lightning.clients import GradientUpdate, Update, trainable_parameters
 
 _TOLERANCE = 1e-2
 """Relative difference from the update rule above which a gradient is taken for wrong. Rounding
@@ -46,7 +46,7 @@ Measure = Callable[[Tensor, int], Tensor]
 
 
 class CandidateGradients:
-    """Gradients of the mean cross-entropy with respect to every parameter, for a population.
+    """Gradients of the mean cross-entropy by every trainable parameter, for a population.
 
     Layers with a rule that are used as it assumes take one forward and one backward pass for the
     whole population together. All other parameters (no rule, shared, of a layer that is called
@@ -63,7 +63,7 @@ class CandidateGradients:
 
     def __init__(self, model: nn.Module, received: Update) -> None:
         self._original = model
-        self._names = [name for name, _ in model.named_parameters()]
+        self._names = list(trainable_parameters(model))
         self._received = {
             name: Received(tensor) for name, tensor in zip(self._names, received, strict=True)
         }
@@ -71,12 +71,19 @@ class CandidateGradients:
         if received[0].device.type == "cpu":
             # The format that oneDNN's convolutions prefer. (Missing from the annotations of torch.)
             self._model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._rules, _ = find_rules(self._model)
+        rules, _ = find_rules(self._model)
+        self._rules = {}
         self._pass = PopulationPass(self._model)
         self.general = dict.fromkeys(self._names, "without a layer rule")
-        for layer in self._rules:
-            for name in self._parameters(layer):
-                del self.general[name]
+        for layer, rule in rules.items():
+            own = self._parameters(layer).keys()
+            trained = [name for name in own if name in self.general]
+            if len(trained) == len(own):
+                self._rules[layer] = rule
+                for name in own:
+                    del self.general[name]
+            else:
+                self.general |= dict.fromkeys(trained, "of a layer that is frozen in part")
         self._general = self._general_gradients()
         self._parameter_bytes = sum(tensor.nbytes for tensor in received)
         self._activation_bytes = 0
@@ -247,6 +254,9 @@ class CandidateGradients:
             slopes.append([])
             for name in self.general:
                 direction = torch.randn(joined[name].shape, generator=generator).to(joined[name])
+                if not joined[name].requires_grad:  # of no effect, whatever the images are
+                    slopes[-1].append(torch.zeros_like(given))
+                    continue
                 (slope,) = torch.autograd.grad(
                     (joined[name] * direction).sum(), given, retain_graph=True, allow_unused=True
                 )

@@ -59,14 +59,16 @@ class Received:
     Attributes:
         tensor: The same.
         square: ``||y||^2`` in float64, a scalar.
-        inverse_square: Its inverse; 0 where ``y`` is zero.
+        inverse_square: Its inverse; 0 where ``y`` is zero, or as good as that.
     """
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
         self._flat: dict[bool, Tensor] = {}
         self.square = tensor.double().square().sum()
-        self.inverse_square = torch.where(self.square > 0, 1 / self.square, 0)
+        # Beyond the precision of the gradients it would make NaN of their underflowing products.
+        smallest = 1 / torch.finfo(tensor.dtype).max
+        self.inverse_square = torch.where(self.square > smallest, 1 / self.square, 0)
         self._low_rank: dict[int, LowRank | None] = {}
 
     def flat_beside(self, gradients: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from ggl_lightning.attacks.memory import is_out_of_memory
+from ggl_lightning.clients import gradients_of
 
 _ENTRIES_AT_ONCE = 2**22
 """Entries of gradients computed at a time on the CPU, where convolutions over several candidates,
@@ -90,7 +91,7 @@ class GeneralGradients:
             for candidate in images:
                 logits = functional_call(self._model, weights, candidate)
                 rows.append(
-                    torch.autograd.grad(
+                    gradients_of(
                         F.cross_entropy(logits, labels),
                         list(weights.values()),
                         create_graph=images.requires_grad,

@@ -13,7 +13,7 @@ from ggl_lightning.attacks.memory import footprint, is_out_of_memory
 from ggl_lightning.attacks.per_candidate.candidate_gradients import Measure, random_candidates
 from ggl_lightning.attacks.per_candidate.errors import CannotBatchError
 from ggl_lightning.attacks.per_candidate.general_path import Gradients
-from ggl_lightning.clients import LocalSGDUpdate, Update
+from ggl_lightning.clients import LocalSGDUpdate, Update, trainable_parameters
 
 _TOLERANCE = 1e-2
 _ACTIVATION_BYTES = 4
@@ -31,7 +31,8 @@ class LocalSGDGradients:
     def __init__(self, model: nn.Module, rule: LocalSGDUpdate) -> None:
         self._model = model
         self._rule = rule
-        self._weights = {name: weight.detach() for name, weight in model.named_parameters()}
+        trainable = trainable_parameters(model)
+        self._weights = {name: weight.detach() for name, weight in trainable.items()}
         self._checked: set[tuple[torch.Size, bool]] = set()
         self._activation_bytes = 0
         self.general: dict[str, str] = {}
@@ -76,7 +77,7 @@ class LocalSGDGradients:
             slopes = [
                 torch.autograd.grad(tensor.square().sum(), images, retain_graph=True)[0]
                 for tensor in found
-                if differentiable
+                if tensor.requires_grad  # not that of a parameter without effect
             ]
         return [*(tensor.detach() for tensor in found), *slopes]
 

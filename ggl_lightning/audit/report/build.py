@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from ggl_lightning.atomic_file import write_chunks
+from ggl_lightning.audit.numbers import dumps
 from ggl_lightning.audit.report.collect import Results, collect
 from ggl_lightning.audit.report.groups import read_groups
 from ggl_lightning.audit.report.latex import latex_table
@@ -48,7 +47,7 @@ def write_report(results: Results, output: Path) -> Path:
         "results.csv": csv_lines(table),
         "results.parquet": [parquet_bytes(table)],
         "summary.json": _row_by_row(results.rows),
-        "statistics.json": [_json(statistics, indent=2).encode(), b"\n"],
+        "statistics.json": [dumps(statistics, indent=2).encode(), b"\n"],
         "table.tex": [latex_table(groups).encode()],
         "table.md": [markdown_table(results.rows).encode()],
         "report.html": [render_page(results, statistics, groups).encode()],
@@ -68,9 +67,5 @@ def write_report(results: Results, output: Path) -> Path:
 def _row_by_row(rows: Sequence[Row]) -> Iterator[bytes]:
     """A list with one row in a line."""
     for position, row in enumerate(rows):
-        yield f"{',' if position else '['}\n{_json(row)}".encode()
+        yield f"{',' if position else '['}\n{dumps(row)}".encode()
     yield b"\n]\n" if rows else b"[]\n"
-
-
-def _json(content: Any, indent: int | None = None) -> str:
-    return json.dumps(content, indent=indent, allow_nan=False)

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from ggl_lightning.audit.fingerprint import key_version
 from ggl_lightning.audit.report.rows import (
     CASE_FIELDS,
     ROLES,
@@ -86,7 +87,7 @@ class _Merged:
     def add(self, row: Row, folder: Path) -> None:
         name, key = row["name"], row["key"]
         known = self._by_name.setdefault(name, key)
-        if known != key:
+        if known != key and key_version(known) == key_version(key):
             raise UserError(
                 f"{self.folders[known]} and {folder} are both called {name!r} but were run with "
                 f"different configurations (keys {known} and {key}): they cannot be in one "
@@ -142,6 +143,7 @@ def collect(run_dirs: Sequence[Path]) -> Results:
             f"read; the first, {first.place}, is {first.reason}. Run the audit again: it redoes "
             "what is damaged."
         )
+    _check_versions([*cases.rows.values(), *utility.rows.values()])
     _check_settings(cases.rows.values())
     defenses = _order(runs, "defenses", [*cases.rows.values(), *utility.rows.values()], "defense")
     attacks = _order(runs, "attacks", list(cases.rows.values()), "attack")
@@ -157,6 +159,17 @@ def collect(run_dirs: Sequence[Path]) -> Results:
         defenses=defenses,
         attacks=attacks,
     )
+
+
+def _check_versions(rows: Iterable[Row]) -> None:
+    """Raises unless all keys are of one version: others cannot be compared."""
+    by_version = {key_version(row["key"]): row["name"] for row in rows}
+    if len(by_version) > 1:
+        old, new = by_version[min(by_version)], by_version[max(by_version)]
+        raise UserError(
+            f"The result {old!r} was made by an earlier version of ggl_lightning than {new!r}: "
+            "whether their configurations agree cannot be told. Report their runs separately."
+        )
 
 
 def _check_settings(rows: Iterable[Row]) -> None:

@@ -77,6 +77,8 @@ def format_number(value: float, digits: int, percent: bool = False) -> str:
         digits: Decimals; for percent, of the percentage.
         percent: Shown as a percentage.
     """
+    if math.isinf(value):
+        return "\N{INFINITY}" if value > 0 else "\N{MINUS SIGN}\N{INFINITY}"
     scaled = 100 * value if percent else value
     text = f"{scaled:.{digits}f}"
     if float(text) == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -139,13 +140,19 @@ def _tile(
         return Tile(column.label, column.role, None, "not run", "")
     if row["status"] == "failed":
         return Tile(column.label, column.role, None, "failed", "")
-    caption = f"{format_number(row['psnr'], 1)} dB" if row.get("psnr") is not None else ""
+    caption = _psnr(row.get("psnr"))
     try:
         thumbnail = make_thumbnail(folders[row["key"]] / "reconstruction.png")
     except NoPictureError as error:
         return Tile(column.label, column.role, None, str(error), caption)
-    alt = f"{column.label}, of {title}" + (f": {caption} PSNR" if caption else "")
+    alt = f"{column.label}, of {title}" + (f": PSNR {caption}" if caption else "")
     return Tile(column.label, column.role, thumbnail, alt, caption)
+
+
+def _psnr(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "exact" if value == math.inf else f"{format_number(value, 1)} dB"
 
 
 def _private_tile(

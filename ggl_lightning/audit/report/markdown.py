@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
+
+from ggl_lightning.audit.measures import metric_value
 
 _MEASURES = (("psnr", ".2f"), ("ssim", ".3f"))
 
 
-def markdown_table(rows: Iterable[Mapping[str, Any]]) -> str:
+def markdown_table(rows: Iterable[dict[str, Any]]) -> str:
     """One line per defense, one column per attack: mean PSNR (dB) / mean SSIM over the cases.
 
     Beside a defense stands its epsilon, if it guarantees one; beside an attack the candidate
@@ -33,13 +35,13 @@ def markdown_table(rows: Iterable[Mapping[str, Any]]) -> str:
     for defense in defenses:
         ours = [row for row in cases if row["defense"] == defense]
         cells = [_cell([row for row in ours if row["attack"] == attack]) for attack in attacks]
-        random = _mean([row.get("psnr_random_mean") for row in ours])
+        random = _mean([metric_value(row, "psnr_random_mean") for row in _done(ours)])
         chance = "-" if random is None else f"{random:.2f}"
         lines.append(_line([_defense_head(defense, ours), *cells, chance]))
     return "\n".join(lines) + "\n"
 
 
-def _attack_head(attack: str, cases: list[Mapping[str, Any]]) -> str:
+def _attack_head(attack: str, cases: list[dict[str, Any]]) -> str:
     costs = sorted({row["evaluations"] for row in _done(cases)})
     if not costs:
         return attack
@@ -47,7 +49,7 @@ def _attack_head(attack: str, cases: list[Mapping[str, Any]]) -> str:
     return f"{attack} ({cost} evaluations)"
 
 
-def _defense_head(defense: str, cases: list[Mapping[str, Any]]) -> str:
+def _defense_head(defense: str, cases: list[dict[str, Any]]) -> str:
     guarantees = [row["defense_guarantee"] for row in cases if row.get("defense_guarantee")]
     if not guarantees:
         return defense
@@ -57,15 +59,15 @@ def _defense_head(defense: str, cases: list[Mapping[str, Any]]) -> str:
     return f"{defense} ({said})" if said else defense
 
 
-def _cell(cases: list[Mapping[str, Any]]) -> str:
+def _cell(cases: list[dict[str, Any]]) -> str:
     done = _done(cases)
-    means = [(_mean([row.get(name) for row in done]), form) for name, form in _MEASURES]
+    means = [(_mean([metric_value(row, name) for row in done]), form) for name, form in _MEASURES]
     cell = " / ".join("-" if mean is None else format(mean, form) for mean, form in means)
     failed = len(cases) - len(done)
     return f"{cell} ({failed} failed)" if failed else cell
 
 
-def _done(cases: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _done(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in cases if row.get("status", "done") == "done"]
 
 

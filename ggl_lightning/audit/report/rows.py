@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ggl_lightning.audit.numbers import with_infinities
+
 Row = dict[str, Any]
 """A result as it is on disk; nested only in parameters, guarantees and details."""
 
@@ -88,6 +90,7 @@ class Shared:
 
     def __call__(self, pairs: list[tuple[str, Any]]) -> Row:
         """The object with these names and values."""
+        pairs = with_infinities(pairs)
         made = {sys.intern(name): value for name, value in pairs}
         if any(isinstance(value, list) for value in made.values()):
             return made
@@ -101,22 +104,24 @@ class Shared:
 def read_row(
     file: Path,
     fields: dict[str, tuple[type, ...]],
-    make: Callable[[list[tuple[str, Any]]], Row] = dict,
+    make: Callable[[list[tuple[str, Any]]], Row] | None = None,
 ) -> Row:
     """Reads one result.
 
     Args:
         file: A ``result.json`` or ``failure.json``.
         fields: `CASE_FIELDS` or `UTILITY_FIELDS`.
-        make: Makes the row and the objects in it; a `Shared`, for many rows.
+        make: Makes the row and the objects in it; a `Shared`, which serves many rows, or None for
+            one of its own.
 
     Raises:
-        UnreadableResultError: If it is not JSON (cut short, or holding NaN) or lacks a field.
+        UnreadableResultError: If it is not JSON (cut short, or holding NaN) or lacks a field. An
+            infinity that JSON has no word for is read all the same: earlier versions wrote it.
         OSError: If it cannot be opened.
     """
     try:
         text = file.read_bytes().decode()
-        row = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=make)
+        row = json.loads(text, parse_constant=_constant, object_pairs_hook=make or Shared())
         if "\\u" in text:  # an escaped half of a character is none
             json.dumps(row, ensure_ascii=False).encode()
     except ValueError as error:
@@ -143,5 +148,7 @@ def _check_role(row: Row) -> None:
             raise UnreadableResultError(f"has no {name!r}")
 
 
-def _refuse_constant(constant: str) -> None:
-    raise ValueError(f"{constant} is not a number")
+def _constant(constant: str) -> float:
+    if constant == "NaN":
+        raise ValueError("NaN is not a number")
+    return float(constant)

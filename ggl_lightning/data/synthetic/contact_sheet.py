@@ -11,6 +11,7 @@ from ggl_lightning.data.synthetic.canvas import HEIGHT, WIDTH
 from ggl_lightning.data.synthetic.faces import draw_face
 from ggl_lightning.data.synthetic.traits import BLOCK, PEOPLE_PER_BLOCK
 from ggl_lightning.errors import UserError
+from ggl_lightning.user_paths import user_path
 
 _COLUMNS, _ROWS = 8, 6
 
@@ -28,7 +29,7 @@ def save_contact_sheet(path: str | Path, seed: int = 0) -> Path:
     Raises:
         UserError: If the picture cannot be written or its format is unknown.
     """
-    path = Path(path).expanduser()
+    path = user_path("contact_sheet", path)
     sheet = np.empty((_ROWS * HEIGHT, _COLUMNS * WIDTH, 3), dtype=np.uint8)
     for person in range(_ROWS * _COLUMNS):
         row, column = divmod(person, _COLUMNS)

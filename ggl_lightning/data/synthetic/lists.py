@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ggl_lightning.data.celeba_layout import (
-    ATTRIBUTE_FILE,
-    ATTRIBUTES,
-    BOX_FILE,
-    IDENTITY_FILE,
-    LANDMARK_FILE,
-    PARTITION_FILE,
-)
+from ggl_lightning.data.celeba_layout import ATTRIBUTE_FILE, ATTRIBUTES, PARTITION_FILE
 from ggl_lightning.data.synthetic.attributes import FaceDescription
 from ggl_lightning.data.synthetic.traits import BLOCK
+
+IDENTITY_FILE = "identity_CelebA.txt"
+BOX_FILE = "list_bbox_celeba.txt"
+LANDMARK_FILE = "list_landmarks_align_celeba.txt"
 
 _BOX_HEADER = "image_id x_1 y_1 width height"
 _LANDMARK_HEADER = (

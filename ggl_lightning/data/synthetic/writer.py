@@ -18,6 +18,7 @@ from ggl_lightning.data.synthetic.attributes import FaceDescription
 from ggl_lightning.data.synthetic.faces import draw_face
 from ggl_lightning.data.synthetic.lists import image_name, write_lists
 from ggl_lightning.errors import UserError
+from ggl_lightning.user_paths import user_path
 
 MARKER_FILE = "synthetic.json"
 DRAWING_VERSION = 1
@@ -62,7 +63,7 @@ def write_synthetic_celeba(
             folder already holds anything else.
     """
     _check_numbers(count, seed, workers)
-    root = Path(root).expanduser()
+    root = user_path("root", root)
     folder = root / BASE_FOLDER
     recipe = {"seed": seed, "count": count, "drawing": DRAWING_VERSION}
     if _already_there(folder, recipe):

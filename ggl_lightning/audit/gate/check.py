@@ -1,0 +1,169 @@
+"""Checks an audit as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from ggl_lightning.audit.data_module import AuditDataModule
+from ggl_lightning.audit.gate.disk import check_room
+from ggl_lightning.audit.gate.images import image_problems, largest_label, private_indices
+from ggl_lightning.audit.gate.trainer import trainer_problems
+from ggl_lightning.audit.gate.updates import update_problems
+from ggl_lightning.audit.run_folder import RunFolder
+from ggl_lightning.clients import UpdateRule, find_classifier_layer
+from ggl_lightning.clients.validation import client_model_problems
+from ggl_lightning.federated import FederatedTraining
+from ggl_lightning.priors.base import Prior
+from ggl_lightning.priors.validation import prior_problems
+from ggl_lightning.problems import Problems
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An audit that wants to start.
+
+    Attributes:
+        client_model: The client model, in eval mode.
+        prior: The prior, on the same device.
+        update_rule: How a client's images become an update.
+        utility: The federated training, if there is one.
+        run_folder: Where results go.
+        grid: The cases; not set up yet.
+    """
+
+    client_model: nn.Module
+    prior: Prior
+    update_rule: UpdateRule
+    utility: FederatedTraining | None
+    run_folder: RunFolder
+    grid: AuditDataModule
+
+
+def check_audit(audit: Candidate, trainer: pl.Trainer) -> None:
+    """Checks everything about an audit that can be known before its first search.
+
+    Sets up the grid; runs prior and client model once on the device they are on, and every defense
+    on the one that the audit will use, to which it moves both. Writes nothing.
+
+    Args:
+        audit: The audit.
+        trainer: What is to run it; not started.
+
+    Raises:
+        UserError: With everything that stands in the way.
+    """
+    problems = Problems()
+    problems.extend(trainer_problems(trainer))
+    folder = problems.of(audit.run_folder.check_writable)
+    images = _check_images(audit, problems) if _set_up(audit.grid, problems) else None
+    _check_models(audit, images, trainer.strategy.root_device, problems)
+    if folder is not None and not problems:
+        finished = audit.run_folder.count_results()
+        problems.of(lambda: check_room(folder, audit.grid, audit.prior, finished))
+    problems.raise_if_any()
+
+
+def _set_up(grid: AuditDataModule, problems: Problems) -> bool:
+    def set_up() -> bool:
+        grid.prepare_data()
+        grid.setup("test")
+        return True
+
+    return problems.of(set_up) is not None
+
+
+@dataclass(frozen=True)
+class _Images:
+    """What the models are tried on.
+
+    Attributes:
+        first: The first client's private images ``(N, 3, H, W)``; None if they cannot be used.
+        labels: Labels of private images: the smallest and the largest.
+        largest: The largest label there is; None if labels cannot be used.
+    """
+
+    first: Tensor | None
+    labels: list[int]
+    largest: int | None
+
+
+def _check_images(audit: Candidate, problems: Problems) -> _Images:
+    grid = audit.grid
+    found = problems.of(lambda: image_problems(grid, audit.utility))
+    problems.extend(found or [])
+    private = grid.labels[private_indices(grid)]
+    return _Images(
+        first=_first_images(grid).to(audit.prior.device) if found == [] else None,
+        labels=sorted({int(private.min()), int(private.max())}),
+        largest=problems.of(lambda: largest_label(grid, audit.utility)),
+    )
+
+
+def _check_models(
+    audit: Candidate, images: _Images | None, device: torch.device, problems: Problems
+) -> None:
+    """Prior and client model, each of which is tried whatever is wrong of the rest."""
+    grid, model, prior = audit.grid, audit.client_model, audit.prior
+    first, labels, largest = (
+        (None, [0], None) if images is None else (images.first, images.labels, images.largest)
+    )
+    problems.extend(prior_problems(prior, labels))
+    size = grid.images.image_size
+    found = (3, size, size) if first is None else tuple(first.shape[1:])
+    expected = (3, prior.image_size, prior.image_size)
+    if found != expected:
+        problems.add(
+            f"The private images have shape {found} but the prior generates {expected}: set "
+            f"image_size of the images to {prior.image_size}, or choose another prior."
+        )
+        examples = _examples(expected, None).to(prior.device)  # after that has been mended
+    else:
+        examples = _examples(found, first).to(prior.device)
+    wrong_client = client_model_problems(model, examples, largest)
+    problems.extend(wrong_client)
+    problems.of(partial(audit.update_rule.check, grid.client_batch))
+    if wrong_client:
+        return
+    classifier = find_classifier_layer(model, examples)
+    for attack in grid.attacks.values():
+        problems.of(partial(attack.check, model, classifier, prior, grid.client_batch))
+    if first is None or problems:
+        return
+    if not all(attack.known_label for attack in grid.attacks.values()):
+        # A label that is inferred may be any that the client model has.
+        problems.extend(prior_problems(prior, [classifier.layer.out_features - 1]))
+    if problems:
+        return
+    # Not before: a label that is out of range would leave an accelerator unusable.
+    model.to(device)
+    prior.to(device)
+    spec = grid.cases.specs[0]
+    problems.extend(
+        update_problems(
+            model,
+            classifier,
+            audit.update_rule,
+            grid.defenses,
+            first.to(device),
+            grid.labels[list(spec.indices)].to(device),
+            spec.seed,
+        )
+    )
+
+
+def _first_images(grid: AuditDataModule) -> Tensor:
+    """The first client's private images."""
+    dataset = grid.images.dataset(grid.split)
+    return torch.stack([dataset[index][0] for index in grid.cases.specs[0].indices])
+
+
+def _examples(shape: tuple[int, ...], private: Tensor | None) -> Tensor:
+    """Two images of the kind that the client model will be given: a private one, if it is there."""
+    if private is not None:
+        return torch.stack([private[0], private[0].flip(-1).neg()])
+    return torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1

@@ -1,0 +1,64 @@
+"""Whether the client of an audit can send its update, under every defense."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ggl_lightning.audit.received_update import UnusableUpdateError, check_update
+from ggl_lightning.clients import ClassifierLayer, UpdateRule
+from ggl_lightning.defenses import ClientSide, Defense
+from ggl_lightning.errors import UserError
+from ggl_lightning.problems import Problems
+from ggl_lightning.seeding import seeded
+
+
+def update_problems(
+    model: nn.Module,
+    classifier: ClassifierLayer,
+    rule: UpdateRule,
+    defenses: Mapping[str, Defense],
+    images: Tensor,
+    labels: Tensor,
+    seed: int,
+) -> list[str]:
+    """Computes the update of one client and defends it in every way.
+
+    What a defense raises other than `UserError` is left to its cases, which fail one by one.
+
+    Args:
+        model: The client model, in eval mode.
+        classifier: Its last layer.
+        rule: How a client's images become an update.
+        defenses: By name.
+        images: The images of a client ``(N, 3, H, W)``, on the model's device.
+        labels: Their labels ``(N,)``.
+        seed: Seeds the defenses.
+
+    Returns:
+        Texts for the user.
+    """
+    problems = Problems()
+    with seeded(seed):
+        update = problems.of(lambda: rule(model, images, labels))
+        if update is None:
+            return list(problems)
+        for name, defense in defenses.items():
+            client = ClientSide(
+                model=model,
+                images=images,
+                labels=labels,
+                classifier=classifier,
+                generator=torch.Generator().manual_seed(seed),
+            )
+            try:
+                check_update(defense(update, client), name, update)
+            except UserError as error:
+                problems.extend(error.problems)
+            except UnusableUpdateError as error:
+                problems.add(f"For the first private image {error}.")
+            except Exception:  # noqa: BLE001 - whatever a defense of the user's may raise
+                continue
+    return list(problems)
