@@ -19,6 +19,7 @@ from pytorch_lightning.cli import (
 
 from ggl_lightning.command_line import arguments
 from ggl_lightning.command_line.messages import one_line
+from ggl_lightning.command_line.nulls import check_nulls
 from ggl_lightning.command_line.parsers import ConfigurationParser
 from ggl_lightning.command_line.refusal import Refusal, surfacing
 from ggl_lightning.command_line.unions import read_whole_numbers_as_such
@@ -135,13 +136,14 @@ class CommandCLI(LightningCLI):
         self.parser.add_instantiator(self._build, object)
 
     def _build(self, class_type: Any, *args: Any, **kwargs: Any) -> Any:
-        return self.built(class_type, lambda: class_type(*args, **kwargs))
+        return self.built(class_type, kwargs, lambda: class_type(*args, **kwargs))
 
-    def built(self, class_type: Any, build: Callable[[], Any]) -> Any:
+    def built(self, class_type: Any, settings: dict[str, Any], build: Callable[[], Any]) -> Any:
         """Builds one object of the configuration, at any depth.
 
         Args:
             class_type: Its class, or a function that returns it.
+            settings: Its arguments by name.
             build: Builds it.
 
         Raises:
@@ -149,6 +151,7 @@ class CommandCLI(LightningCLI):
             Refusal: With the same, while jsonargparse looks on.
         """
         try:
+            check_nulls(class_type, settings)
             return build()
         except UserError as error:
             refused = error
@@ -175,4 +178,6 @@ class _Building(_InstantiatorFn):
     ) -> Any:
         links = {"applied_instantiation_links": applied_instantiation_links}
         build = super().__call__
-        return self.cli.built(class_type, lambda: build(class_type, *args, **links, **kwargs))
+        return self.cli.built(
+            class_type, kwargs, lambda: build(class_type, *args, **links, **kwargs)
+        )

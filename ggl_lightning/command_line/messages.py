@@ -32,6 +32,7 @@ _UNKNOWN = re.compile(
     r"(?:Group '(?P<group>[^']*)' does not accept option|"
     r"Subcommand '(?P<command>[^']*)' does not accept option|Option) '(?P<option>[^']*)'"
 )
+_NO_NAME = re.compile(r'(?:Spaces not allowed in keys|Empty nested key): "(?P<option>[^"]*)"')
 _UNRECOGNISED = re.compile(r"unrecognized arguments: (?P<rest>.*)", re.DOTALL)
 _REQUIRED = re.compile(r"the following arguments are required: (?P<names>.*)")
 _NO_ATTRIBUTE = re.compile(
@@ -190,6 +191,8 @@ def _leaf(report: str) -> _Reason:
     if found := _UNKNOWN.match(report):
         group = found["group"] or found["command"] or ""
         return _Reason(unknown=found["option"], group=group)
+    if found := _NO_NAME.match(report):
+        return _Reason(unknown=found["option"])
     if found := _NO_PATH.match(report):
         return _Reason(text=_no_class(found["name"]), is_weak=True)
     if found := _OTHER_CLASS.match(report):
@@ -281,6 +284,8 @@ def _unknown(reason: _Reason, parser: jsonargparse.ArgumentParser) -> str:
     siblings = {
         name.removeprefix(inside).split(".")[0] for name in known if name.startswith(inside)
     }
+    if " " in option:  # it is not said where that stands
+        siblings = {name.rpartition(".")[2] for name in known}
     near = nearest(option, siblings)
     if not group:
         return f"There is no setting {option!r}.{suggestion(near)}"

@@ -80,6 +80,15 @@ class WrittenLoader(_Loader):
 class ValueLoader(_Loader):
     """Makes numbers and truth values of texts, where a setting's type asks for them."""
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._text = stream
+
+    def get_single_data(self) -> Any:
+        """The value; a text that is nothing but a comment is that text, and no null."""
+        value = super().get_single_data()
+        return self._text if value is None and _is_comment(self._text) else value
+
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         """A whole number in base 10, also with a leading zero."""
         return int(self.construct_scalar(node))
@@ -103,6 +112,10 @@ ValueLoader.add_implicit_resolver(
 ValueLoader.add_implicit_resolver(
     "tag:yaml.org,2002:int", re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*$"), list("-+0123456789")
 )
+
+
+def _is_comment(text: str) -> bool:
+    return text.lstrip().startswith("#")
 
 
 def read_yaml(text: str, path: str | None = None) -> Any:
@@ -130,6 +143,8 @@ def read_yaml(text: str, path: str | None = None) -> Any:
         if not path or not isinstance(refusal.error, UserError):
             raise
         raise Refusal(UserError(f"{_file(path)}: {refusal.error}")) from None
+    if path is None and value is None and _is_comment(text):
+        return text
     if path is not None and not isinstance(value, dict):
         problem = "is empty" if value is None else f"holds {value!r}"
         raise Refusal(

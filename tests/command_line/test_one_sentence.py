@@ -76,6 +76,7 @@ def test_arguments(refused, tiny_config, arguments, expected):  # noqa: F811
 @pytest.mark.parametrize(
     ("setting", "value", "expected"),
     [
+        ("model.client seed", 1, "There is no setting 'client seed'. Did you mean client_seed"),
         ("model.client_modl", 1, "model has no setting 'client_modl'. Did you mean client_model"),
         (f"{_ATTACK}.budgett", 1, "GenerativeGradientLeakage has no setting 'budgett'"),
         (f"{_ATTACK}.search", _component(f"{_SEARCHES}.NevergradSerch"), "Did you mean"),
@@ -227,3 +228,11 @@ def test_what_is_wrong_in_the_code_keeps_its_traceback(tmp_path, monkeypatch, ti
     ]
     with pytest.raises(TypeError, match=r"^a bug$"):
         run_command(audit_main, ["--config", str(tiny_config), *arguments])
+
+
+@pytest.mark.parametrize(
+    "setting", ["trainer.limit_test_batches", "data.decoys", "model.client_seed"]
+)
+def test_a_comment_is_no_null(refused, tiny_config, setting):  # noqa: F811
+    arguments = ["--config", str(tiny_config), f"--{setting}", "#1"]
+    assert f"{setting} is #1: expected a" in refused(audit_main, arguments)
