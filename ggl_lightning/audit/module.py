@@ -114,8 +114,8 @@ class AuditModule(SearchHost):
         check_positive("random_samples", random_samples)
         if isinstance(client_model, nn.Module) and trained_model is None:
             raise UserError(
-                f"client_model is a {type(client_model).__name__} that is built already, as by a "
-                "function with init_args, so that client_seed cannot seed its weights: name a class "
+                f"client_model is a {type(client_model).__name__} that is built already, as by "
+                "a function with init_args, so client_seed cannot seed its weights: give a class "
                 "or a function without init_args, or give its weights by trained_model."
             )
         with seeded(client_seed):
