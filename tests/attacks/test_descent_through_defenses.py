@@ -44,7 +44,7 @@ DEFENSES = [
     PercentilePrivacy(60, gamma=0.05),
     GaussianPrivacy(0.01),
     ExcludeVars("^0"),
-    SVTPrivacy(0.3, gamma=1.0, tau=0.0, epsilon=1e9, epsilon_release=1e9),
+    SVTPrivacy(0.9, gamma=1.0, epsilon=1e9, epsilon_release=1e9, replace=False),
     Compose([Compression(50), Clipping(0.3)]),
 ]
 
