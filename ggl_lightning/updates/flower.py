@@ -11,15 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
-from flwr.serverapp import Grid
-from flwr.serverapp.strategy import Strategy
 from torch import Tensor, nn
 
 from ggl_lightning.errors import UserError
 from ggl_lightning.updates.observer import ObservedTraining, observed
 from ggl_lightning.updates.record import Mode
 from ggl_lightning.updates.sent_state import Circumstances, StateReader, write_to_folder
+
+try:
+    from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+    from flwr.serverapp import Grid
+    from flwr.serverapp.strategy import Strategy
+except ImportError as error:
+    raise ImportError(
+        f"Recording in Flower needs its package, version 1.42 or newer ({error}): install it with "
+        "pip install 'ggl-lightning[flower]'."
+    ) from error
 
 _COUNTS = ("num-examples", "num_examples")
 _ROUNDS = ("server-round", "server_round", "current_round")

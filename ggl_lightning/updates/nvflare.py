@@ -12,16 +12,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
-from nvflare.apis.dxo_filter import DXOFilter
-from nvflare.apis.fl_constant import FLContextKey
-from nvflare.apis.fl_context import FLContext
-from nvflare.apis.shareable import Shareable
 from torch import Tensor
 
 from ggl_lightning.errors import UserError
 from ggl_lightning.updates.record import Mode
 from ggl_lightning.updates.sent_state import Circumstances, StateReader, write_to_folder
+
+try:
+    from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
+    from nvflare.apis.dxo_filter import DXOFilter
+    from nvflare.apis.fl_constant import FLContextKey
+    from nvflare.apis.fl_context import FLContext
+    from nvflare.apis.shareable import Shareable
+except ImportError as error:
+    raise ImportError(
+        f"Recording in NVFlare needs its package, version 2.9 or newer ({error}): install it with "
+        "pip install 'ggl-lightning[nvflare]'."
+    ) from error
 
 
 class RecordingFilter(DXOFilter):

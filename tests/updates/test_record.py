@@ -1,3 +1,4 @@
+import importlib
 import subprocess
 import sys
 
@@ -18,6 +19,16 @@ def test_a_users_system_needs_pytorch_and_safetensors_alone():
     absent = "".join(f"sys.modules[{name!r}] = None\n" for name in HEAVY)
     code = f"import sys\n{absent}import ggl_lightning.updates"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
+@pytest.mark.parametrize(("name", "package"), [("flower", "flwr"), ("nvflare", "nvflare")])
+def test_a_missing_framework_is_named_with_what_installs_it(monkeypatch, name, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"ggl_lightning.updates.{name}", raising=False)
+    for module in [module for module in sys.modules if module.startswith(f"{package}.")]:
+        monkeypatch.delitem(sys.modules, module)
+    with pytest.raises(ImportError, match=rf"pip install 'ggl-lightning\[{name}\]'"):
+        importlib.import_module(f"ggl_lightning.updates.{name}")
 
 
 def test_all_that_is_wrong_with_a_record_is_said_at_once():
