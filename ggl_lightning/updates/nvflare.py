@@ -6,6 +6,7 @@ Needs NVFlare's package: ``pip install 'ggl-lightning[nvflare]'``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from ggl_lightning.updates.sent_state import Circumstances, StateReader, write_t
 try:
     from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
     from nvflare.apis.dxo_filter import DXOFilter
-    from nvflare.apis.fl_constant import FLContextKey
+    from nvflare.apis.event_type import EventType
+    from nvflare.apis.fl_constant import FilterKey, FLContextKey
     from nvflare.apis.fl_context import FLContext
     from nvflare.apis.shareable import Shareable
 except ImportError as error:
@@ -31,12 +33,26 @@ except ImportError as error:
     ) from error
 
 
+@dataclass(frozen=True)
+class _Task:
+    """A task as it was before its execution: NVFlare's name of it, its round and its weights."""
+
+    identity: str | None
+    number: int | None
+    weights: dict[str, Tensor] | UserError
+
+
 class RecordingFilter(DXOFilter):
     """A filter that records what a client sends, and changes nothing.
 
     List it *last* in ``task_result_filters``, before encryption only: what comes before it has then
-    been applied to what is recorded. The weights before training are those of the task. Both kinds
-    of result are recorded, ``WEIGHTS`` and ``WEIGHT_DIFF``.
+    been applied to what is recorded. The weights before training are those of the task, which are
+    copied when its execution begins. Both kinds of result are recorded, ``WEIGHTS`` and
+    ``WEIGHT_DIFF``.
+
+    Where clients train in processes of their own, NVFlare may hand large weights on without loading
+    them. List the filter in ``task_data_filters`` as well then: it changes nothing there either,
+    but NVFlare loads what a filter may look at.
 
     Args:
         folder: Where to write: one file for each result, named by round and site.
@@ -58,6 +74,21 @@ class RecordingFilter(DXOFilter):
         self.learning_rate = learning_rate
         self.mode = mode
         self.count = count
+        self._task = _Task(None, None, {})
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Copies the weights of a task that is about to be executed: later they are gone."""
+        super().handle_event(event_type, fl_ctx)
+        if event_type != EventType.BEFORE_TASK_EXECUTION:
+            return
+        data = fl_ctx.get_prop(FLContextKey.TASK_DATA)
+        number = data.get_header(MetaKey.CURRENT_ROUND) if isinstance(data, Shareable) else None
+        weights: dict[str, Tensor] | UserError
+        try:
+            weights = _weights(data)
+        except UserError as error:  # other tasks need no weights; a result that does will say so
+            weights = error
+        self._task = _Task(fl_ctx.get_prop(FLContextKey.TASK_ID), number, weights)
 
     def process_dxo(self, dxo: DXO, shareable: Shareable, fl_ctx: FLContext) -> None:
         """Records a result.
@@ -65,7 +96,7 @@ class RecordingFilter(DXOFilter):
         Args:
             dxo: The weights or their difference, by name.
             shareable: What it belongs to.
-            fl_ctx: Knows the task, and with it the weights before training.
+            fl_ctx: Knows the task and the site.
 
         Returns:
             None, by which NVFlare knows that nothing was changed.
@@ -74,9 +105,11 @@ class RecordingFilter(DXOFilter):
             UserError: If the weights before training are not known, or the recording cannot be
                 written.
         """
+        if fl_ctx.get_prop(FLContextKey.FILTER_DIRECTION) == FilterKey.IN:
+            return
         as_difference = dxo.data_kind == DataKind.WEIGHT_DIFF
         reader = StateReader(None)
-        before = reader.named(_base(fl_ctx), "The weights of the task")
+        before = self._weights_before(fl_ctx)
         if not before:
             raise UserError(
                 "The task that this result answers holds no weights (WEIGHTS), so the base of the "
@@ -85,7 +118,7 @@ class RecordingFilter(DXOFilter):
         sent = reader.named(_tensors(dxo.data), "The weights of the result")
         steps = dxo.get_meta_prop(MetaKey.NUM_STEPS_CURRENT_ROUND)
         number = shareable.get_header(
-            MetaKey.CURRENT_ROUND, dxo.get_meta_prop(MetaKey.CURRENT_ROUND)
+            MetaKey.CURRENT_ROUND, dxo.get_meta_prop(MetaKey.CURRENT_ROUND, self._task.number)
         )
         site = fl_ctx.get_identity_name() or "client"
         metadata = {
@@ -102,10 +135,16 @@ class RecordingFilter(DXOFilter):
         recording = reader.recording(before, sent, circumstances, as_difference)
         write_to_folder(Path(self.folder), [*parts, site], recording)
 
+    def _weights_before(self, fl_ctx: FLContext) -> dict[str, Tensor]:
+        if self._task.identity != fl_ctx.get_prop(FLContextKey.TASK_ID):
+            return {}
+        if isinstance(self._task.weights, UserError):
+            raise self._task.weights
+        return self._task.weights
 
-def _base(fl_ctx: FLContext) -> dict[str, Tensor]:
-    """The weights before training, which the client got with the task; empty if it got none."""
-    task = fl_ctx.get_prop(FLContextKey.TASK_DATA)
+
+def _weights(task: object) -> dict[str, Tensor]:
+    """The weights that a client gets with a task; empty if it gets none."""
     if not isinstance(task, Shareable):
         return {}
     try:
@@ -126,6 +165,8 @@ def _tensors(data: Mapping[str, Any]) -> dict[str, Tensor]:
         else:
             raise UserError(
                 f"{name} of an NVFlare message is a {type(value).__name__}: expected an array. "
-                "Filters that encrypt or quantise must come after the one that records."
+                "Filters that encrypt or quantise must come after the one that records; weights "
+                "that are handed on without being loaded are, once it is listed in "
+                "task_data_filters too."
             )
     return tensors

@@ -7,10 +7,10 @@ import torch
 pytest.importorskip("nvflare")
 
 from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
-from nvflare.apis.fl_constant import FLContextKey, ReservedKey, ReturnCode
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_constant import FilterKey, FLContextKey, ReservedKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable, make_reply
-from nvflare.app_common.filters.convert_weights import ConvertWeights
 from nvflare.app_common.filters.exclude_vars import ExcludeVars
 from nvflare.app_common.filters.percentile_privacy import PercentilePrivacy
 
@@ -30,10 +30,27 @@ def a_round(as_torch=False):
     before = states(model)
     train(model, 0.1, momentum=0.9)
     task = DXO(DataKind.WEIGHTS, arrays(before, as_torch)).to_shareable()
+    task.set_header(MetaKey.CURRENT_ROUND, 5)
     context = FLContext()
     context.set_prop(FLContextKey.TASK_DATA, task, private=True, sticky=False)
+    context.set_prop(FLContextKey.TASK_ID, "one", private=True, sticky=False)
     context.set_prop(ReservedKey.IDENTITY_NAME, "site-1", private=False, sticky=True)
     return context, before, states(model)
+
+
+def executed(filters, answer, context):
+    """What NVFlare's client runner does with a task and its result."""
+    for one in filters:
+        one.handle_event(EventType.BEFORE_TASK_EXECUTION, context)
+    task = context.get_prop(FLContextKey.TASK_DATA)
+    if "DXO" in task:
+        for array in from_shareable(task).data.values():  # a client may train in place
+            array[...] = 0
+    context.set_prop(FLContextKey.TASK_DATA, None, private=True, sticky=False)
+    context.set_prop(FLContextKey.FILTER_DIRECTION, FilterKey.OUT, private=True, sticky=False)
+    for one in filters:
+        answer = one.process(answer, context)
+    return answer
 
 
 def result(kind, before, after, as_torch=False):
@@ -41,8 +58,7 @@ def result(kind, before, after, as_torch=False):
     data = arrays(after, as_torch)
     if kind == DataKind.WEIGHT_DIFF:
         data = {name: data[name] - array for name, array in arrays(before, as_torch).items()}
-    dxo = DXO(kind, data, {MetaKey.NUM_STEPS_CURRENT_ROUND: 3, MetaKey.CURRENT_ROUND: 5})
-    return dxo.to_shareable()
+    return DXO(kind, data, {MetaKey.NUM_STEPS_CURRENT_ROUND: 3}).to_shareable()
 
 
 def parameters():
@@ -55,7 +71,7 @@ def test_a_result_is_recorded_and_not_changed(tmp_path, kind, as_torch):
     context, before, after = a_round(as_torch)
     answer = result(kind, before, after, as_torch)
     untouched = {n: torch.as_tensor(a).clone() for n, a in from_shareable(answer).data.items()}
-    filtered = RecordingFilter(str(tmp_path), learning_rate=0.1).process(answer, context)
+    filtered = executed([RecordingFilter(str(tmp_path), learning_rate=0.1)], answer, context)
     assert from_shareable(filtered).data_kind == kind
     for name, array in from_shareable(filtered).data.items():
         assert torch.equal(torch.as_tensor(array), untouched[name])
@@ -78,7 +94,7 @@ def test_a_result_is_recorded_and_not_changed(tmp_path, kind, as_torch):
 
 def test_the_client_model_is_restored_and_what_is_frozen_known(tmp_path):
     context, before, after = a_round()
-    RecordingFilter(str(tmp_path)).process(result(DataKind.WEIGHTS, before, after), context)
+    executed([RecordingFilter(str(tmp_path))], result(DataKind.WEIGHTS, before, after), context)
     (file,) = tmp_path.iterdir()
     other = net(seed=3)
     fitted = restore(read_recording(file), other)
@@ -96,9 +112,7 @@ def test_listed_last_it_records_what_the_filters_before_it_leave(tmp_path):
         PercentilePrivacy(percentile=50, gamma=0.01),
         RecordingFilter(str(last)),
     ]
-    answer = result(DataKind.WEIGHT_DIFF, before, after)
-    for one in chain:
-        answer = one.process(answer, context)
+    answer = executed(chain, result(DataKind.WEIGHT_DIFF, before, after), context)
     trained, sent = (
         read_recording(folder / "round-5-site-1.safetensors") for folder in (first, last)
     )
@@ -112,38 +126,48 @@ def test_listed_last_it_records_what_the_filters_before_it_leave(tmp_path):
     assert "head.bias" in fit_to_model(sent, net()).not_sent
 
 
-def test_nvflares_own_conversion_gives_the_same_recording(tmp_path):
-    context, before, after = a_round()
-    for folder, before_it in (("a", []), ("b", [ConvertWeights("weights_to_diff")])):
-        answer = result(DataKind.WEIGHTS, before, after)
-        for one in [*before_it, RecordingFilter(str(tmp_path / folder))]:
-            answer = one.process(answer, context)
-    first, second = (
-        read_recording(tmp_path / folder / "round-5-site-1.safetensors").record.tensors
-        for folder in ("a", "b")
-    )
-    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
-
-
 def test_failures_and_metrics_are_not_recorded(tmp_path):
     context, _, _ = a_round()
     recorder = RecordingFilter(str(tmp_path))
-    recorder.process(make_reply(ReturnCode.EXECUTION_EXCEPTION), context)
+    executed([recorder], make_reply(ReturnCode.EXECUTION_EXCEPTION), context)
     recorder.process(DXO(DataKind.METRICS, {"accuracy": 0.5}).to_shareable(), context)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_result_without_its_base_is_refused(tmp_path):
-    _, before, after = a_round()
     for kind in (DataKind.WEIGHTS, DataKind.WEIGHT_DIFF):
-        for context in (FLContext(), FLContext()):
-            context.set_prop(FLContextKey.TASK_DATA, Shareable(), private=True, sticky=False)
-            with pytest.raises(UserError, match="base of the update is not known"):
-                RecordingFilter(str(tmp_path)).process(result(kind, before, after), context)
+        context, before, after = a_round()
+        context.set_prop(FLContextKey.TASK_DATA, Shareable(), private=True, sticky=False)
+        with pytest.raises(UserError, match="base of the update is not known"):
+            executed([RecordingFilter(str(tmp_path))], result(kind, before, after), context)
 
 
-def test_encrypted_results_are_refused(tmp_path):
-    context, _, _ = a_round()
-    sealed = DXO(DataKind.WEIGHT_DIFF, {"conv.weight": b"sealed"}).to_shareable()
+def test_another_tasks_weights_are_no_base(tmp_path):
+    context, before, after = a_round()
+    recorder = RecordingFilter(str(tmp_path))
+    executed([recorder], result(DataKind.WEIGHTS, before, after), context)
+    context.set_prop(FLContextKey.TASK_ID, "two", private=True, sticky=False)
+    with pytest.raises(UserError, match="base of the update is not known"):
+        recorder.process(result(DataKind.WEIGHTS, before, after), context)
+
+
+def test_on_the_way_in_nothing_is_recorded(tmp_path):
+    context, before, _ = a_round()
+    context.set_prop(FLContextKey.FILTER_DIRECTION, FilterKey.IN, private=True, sticky=False)
+    task = context.get_prop(FLContextKey.TASK_DATA)
+    passed = RecordingFilter(str(tmp_path)).process(task, context)
+    assert list(from_shareable(passed).data) == list(before)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["task", "result"])
+def test_what_is_no_array_is_refused(tmp_path, where):
+    context, before, after = a_round()
+    sealed = DXO(DataKind.WEIGHTS, {"conv.weight": b"sealed"}).to_shareable()
+    answer = result(DataKind.WEIGHTS, before, after) if where == "task" else sealed
+    recorder = RecordingFilter(str(tmp_path))
+    if where == "task":
+        context.set_prop(FLContextKey.TASK_DATA, sealed, private=True, sticky=False)
+    recorder.handle_event(EventType.BEFORE_TASK_EXECUTION, context)
     with pytest.raises(UserError, match=r"conv\.weight .* is a bytes: expected an array"):
-        RecordingFilter(str(tmp_path)).process(sealed, context)
+        recorder.process(answer, context)
