@@ -103,6 +103,8 @@ class StateReader:
                     "The client sent weights, but what it was sent before has no "
                     f"{', '.join(lost[:6])}: their difference cannot be had."
                 )
+            # Servers average in other types at times; a client's training starts in its model's.
+            base = {n: t.to(tensors[n].dtype) if n in tensors else t for n, t in base.items()}
             tensors = {name: difference(base[name], after) for name, after in tensors.items()}
         tensors = {n: t for n, t in tensors.items() if not self._is_idle(n, t)}
         record = UpdateRecord(

@@ -107,6 +107,18 @@ def test_a_difference_needs_no_subtraction_but_its_buffers_a_sum(round_of_traini
         torch.testing.assert_close(buffer, after[name], rtol=1e-6, atol=1e-7)
 
 
+def test_the_base_is_in_the_type_in_which_the_client_trained(round_of_training):
+    """As loading a state dict casts it; a server's average may have more digits."""
+    before, after = round_of_training
+    averaged = {name: tensor.double() + 1e-9 for name, tensor in before.items()}
+    recording = StateReader(None).recording(averaged, after, NOTHING_MORE)
+    for name, tensor in recording.record.tensors.items():
+        assert torch.equal(recording.weights[name], averaged[name].float())
+        assert torch.equal(tensor, after[name] - averaged[name].float())
+    assert recording.record.mode == "train"  # averaged counters are no whole numbers any more
+    fit_to_model(recording, net())
+
+
 def test_weights_without_those_before_are_refused(round_of_training):
     before, after = round_of_training
     del before["conv.bias"]
