@@ -10,11 +10,12 @@ DEMO_FACES ?= 3000
 DEMO_TRAIN_TIME ?= 00:00:01:00
 DEMO_AUDIT_ARGS ?=
 
-.PHONY: help install lint test demo clean
+.PHONY: help install lint test test-flower demo clean
 
 help:
 	@echo "make demo   install, write synthetic faces, train a prior for a minute, audit three faces"
 	@echo "make test   install, then lint, type-check and test"
+	@echo "make test-flower  test what needs Flower, in an environment of its own"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make clean  remove the environment and the demo's runs"
 
@@ -35,6 +36,18 @@ lint: $(INSTALLED)
 test: lint
 	$(BIN)/python -m pytest
 
+# Flower wants other versions of these than everything else is tested with.
+FLOWER := .venv-flower
+$(FLOWER)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(FLOWER)
+	grep -vE '^(certifi|packaging|protobuf)==' constraints.txt > $(FLOWER)/constraints.txt
+	$(FLOWER)/bin/pip install --quiet --constraint $(FLOWER)/constraints.txt torch
+	$(FLOWER)/bin/pip install --quiet --constraint $(FLOWER)/constraints.txt --editable ".[dev,flower]"
+	touch $@
+
+test-flower: $(FLOWER)/.installed
+	$(FLOWER)/bin/python -m pytest tests/updates tests/defenses/test_frameworks.py
+
 # A step whose output is complete is not done again.
 demo: $(INSTALLED)
 	@echo "== 1/3  synthetic faces, in CelebA's own file layout"
@@ -51,4 +64,4 @@ demo: $(INSTALLED)
 		--data.images.init_args.root $(DEMO)/faces --out_dir $(DEMO) --exp_name audit $(DEMO_AUDIT_ARGS)
 
 clean:
-	rm -rf .venv $(DEMO)
+	rm -rf .venv $(FLOWER) $(DEMO)

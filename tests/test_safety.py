@@ -26,6 +26,7 @@ from ggl_lightning.errors import UserError
 from ggl_lightning.metrics import lpips_network
 from ggl_lightning.priors import BigGANPrior, ModulePrior, WGANGPPrior
 from ggl_lightning.priors.cli import main as train_gan
+from ggl_lightning.updates import read_recording
 from tests.audit.result_rows import case
 from tests.priors.tiny_biggan import random_biggan, save_biggan, tiny_config
 from tests.tiny import TinyClient
@@ -201,6 +202,7 @@ LOADERS = {
     "LPIPS vgg": lambda file: lpips_network("vgg", file),
     "LPIPS alex": lambda file: lpips_network("alex", file),
     "snapshot": _snapshot,
+    "recorded update": read_recording,
 }
 
 

@@ -15,12 +15,17 @@ from ggl_lightning.defenses import (
     Clipping,
     Compose,
     Compression,
+    ExcludeVars,
+    GaussianPrivacy,
     LayerwiseClipping,
+    LocalDP,
     NoDefense,
     Noise,
+    PercentilePrivacy,
     Quantization,
     Representation,
     Sign,
+    SVTPrivacy,
 )
 from tests.tiny import TinyImages, TinyPrior, client_side
 
@@ -35,6 +40,11 @@ DEFENSES = [
     Sign(),
     Quantization(4),
     Quantization(4, stochastic=True),
+    LocalDP(0.3, sensitivity=1e-4),
+    PercentilePrivacy(60, gamma=0.05),
+    GaussianPrivacy(0.01),
+    ExcludeVars("^0"),
+    SVTPrivacy(0.9, gamma=1.0, epsilon=1e9, epsilon_release=1e9, replace=False),
     Compose([Compression(50), Clipping(0.3)]),
 ]
 

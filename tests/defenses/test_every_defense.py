@@ -18,12 +18,17 @@ from ggl_lightning.defenses import (
     Compose,
     Compression,
     Defense,
+    ExcludeVars,
+    GaussianPrivacy,
     LayerwiseClipping,
+    LocalDP,
     NoDefense,
     Noise,
+    PercentilePrivacy,
     Quantization,
     Representation,
     Sign,
+    SVTPrivacy,
 )
 from tests.defenses.updates import copies, equal, update_like
 from tests.tiny import client_side
@@ -40,10 +45,16 @@ REPRODUCIBLE = [
     Sign(),
     Quantization(3),
     Quantization(8),
+    PercentilePrivacy(60, gamma=0.02, steps=2),
+    ExcludeVars("^0"),
     Compose([Compression(50), Clipping(0.7)]),
     Compose([Representation(50), Sign()]),
 ]
-ANY_UPDATE = [*REPRODUCIBLE, NoDefense(), Noise(), Quantization(4, stochastic=True)]
+ANY_UPDATE = [
+    *REPRODUCIBLE,
+    *(NoDefense(), Noise(), Quantization(4, stochastic=True)),
+    *(LocalDP(0.7), GaussianPrivacy(), SVTPrivacy(0.3, gamma=0.01)),
+]
 ALL = [*ANY_UPDATE, DPSGD(0.7, noise_multiplier=0.1), Compose([DPSGD(), Sign()])]
 
 
@@ -166,6 +177,12 @@ noise: {class_path: Noise, init_args: {std: 0.1}}
 dp: {class_path: DPSGD, init_args: {bound: 2, noise_multiplier: 0.5, steps: 3}}
 sign: {class_path: Sign}
 quantization: {class_path: Quantization, init_args: {bits: 4, stochastic: true}}
+local_dp: {class_path: LocalDP, init_args: {clipping_norm: 0.5, epsilon: 2}}
+percentile: {class_path: PercentilePrivacy, init_args: {percentile: 30, gamma: 0.1}}
+gaussian: {class_path: GaussianPrivacy, init_args: {sigma0: 0.2}}
+svt: {class_path: SVTPrivacy, init_args: {fraction: 0.2, epsilon_release: 3}}
+named: {class_path: ExcludeVars, init_args: {exclude_vars: [fc.weight, fc.bias]}}
+matched: {class_path: ExcludeVars, init_args: {exclude_vars: ^fc}}
 none: {class_path: NoDefense}
 both:
   class_path: Compose
