@@ -10,6 +10,9 @@ DEMO_FACES ?= 3000
 DEMO_TRAIN_TIME ?= 00:00:01:00
 DEMO_AUDIT_ARGS ?=
 
+# Tests run side by side, each on one core.
+TEST_PROCESSES ?= auto
+
 .PHONY: help install lint test test-flower demo clean
 
 help:
@@ -34,7 +37,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --maxprocesses 8 --dist worksteal
 
 # Flower wants other versions of these than everything else is tested with.
 FLOWER := .venv-flower
