@@ -92,3 +92,8 @@ class ShippedPriorImages(ImageDataModule):
         with torch.no_grad():
             images = prior(prior.sample(self.count, torch.Generator().manual_seed(5)))
         return TensorDataset(images, torch.arange(self.count) % 2)
+
+
+def tiny_client(num_classes: int = 2) -> nn.Module:
+    """A function that builds a client model, as torchvision has them."""
+    return TinyClient(num_classes)

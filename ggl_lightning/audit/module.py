@@ -43,6 +43,7 @@ from ggl_lightning.clients import (
     find_classifier_layer,
     load_trained_client,
 )
+from ggl_lightning.clients.building import build_client_model
 from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import UserError, check_positive
 from ggl_lightning.federated import FederatedTraining
@@ -65,7 +66,7 @@ class AuditModule(SearchHost):
     Args:
         client_model: Builds the client model. It is built with ``client_seed``, so that its
             random weights do not depend on anything else in the configuration, and put in eval
-            mode.
+            mode. A model that is built already is taken together with ``trained_model`` only.
         prior: The attacker's prior.
         out_dir: Folder of all runs.
         exp_name: This run's folder within it.
@@ -96,7 +97,7 @@ class AuditModule(SearchHost):
 
     def __init__(
         self,
-        client_model: Callable[[], nn.Module],
+        client_model: Callable[[], nn.Module] | nn.Module,
         prior: Prior,
         out_dir: str = "runs",
         exp_name: str = "audit",
@@ -111,8 +112,14 @@ class AuditModule(SearchHost):
     ) -> None:
         super().__init__()
         check_positive("random_samples", random_samples)
+        if isinstance(client_model, nn.Module) and trained_model is None:
+            raise UserError(
+                f"client_model is a {type(client_model).__name__} that is built already, as by "
+                "a function with init_args, so client_seed cannot seed its weights: give a class "
+                "or a function without init_args, or give its weights by trained_model."
+            )
         with seeded(client_seed):
-            self.client_model = client_model().eval()
+            self.client_model = build_client_model(client_model).eval()
         self._client_structure = module_identity(self.client_model)
         if trained_model is not None:
             load_trained_client(self.client_model, trained_model)
