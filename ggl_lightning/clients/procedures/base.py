@@ -139,9 +139,11 @@ class ClientProcedure(ABC):
 
     def autograd_gradients(self, state: ClientState, differentiable: bool) -> AutogradGradients:
         """Gradients as an ordinary training loop has them; see `GradientFunction`."""
-        model = state.in_mode(self.mode)
         if differentiable:  # what changes in place has no gradient
-            model = with_pure_batch_norm(model, track=self.send_buffers)
+            copy = state.copy_in_mode(self.mode)
+            model = with_pure_batch_norm(copy, track=self.send_buffers, slopes=True)
+        else:
+            model = state.in_mode(self.mode)
         return AutogradGradients(model, state.fixed, self.loss_function, differentiable)
 
     def run(

@@ -52,7 +52,7 @@ def epochs_of(
     steps: int,
     generator: torch.Generator,
 ) -> list[Tensor]:
-    """Which images each step takes, as PyTorch's ``RandomSampler`` and ``BatchSampler`` deal them.
+    """Which images each step takes, as a ``DataLoader`` with ``shuffle`` and ``drop_last`` deals.
 
     Args:
         count: Number of the client's images.

@@ -160,7 +160,11 @@ class PopulationUpdates:
         labels: Tensor,
         order: Order,
     ) -> ClientUpdate:
-        model = with_pure_batch_norm(state.in_mode(procedure.mode), track=procedure.send_buffers)
+        model = with_pure_batch_norm(
+            state.copy_in_mode(procedure.mode),
+            track=procedure.send_buffers,
+            slopes=images.requires_grad,
+        )
         gradients = FunctionalGradients(
             model, state.fixed, procedure.loss_function, unused=self._unused
         )

@@ -72,22 +72,22 @@ class ClientState:
         )
 
     def in_mode(self, mode: Mode) -> nn.Module:
-        """The client model in a mode: a copy of its structure on the same tensors."""
+        """The client model in a mode, always the same object: to be called, not changed."""
         if mode not in self._in_mode:
-            model = same_tensors(self.model).train(mode != "eval")
-            for module in model.modules() if mode == "frozen" else ():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-            self._in_mode[mode] = model
+            self._in_mode[mode] = self.copy_in_mode(mode)
         return self._in_mode[mode]
+
+    def copy_in_mode(self, mode: Mode) -> nn.Module:
+        """A copy of the client model's structure in a mode; its tensors are the model's."""
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        model = copy.deepcopy(self.model, {id(tensor): tensor for tensor in tensors})
+        model.train(mode != "eval")
+        for module in model.modules() if mode == "frozen" else ():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return model
 
     def logits(self, images: Tensor) -> Tensor:
         """The client model's logits ``(N, classes)`` in eval mode."""
         tensors = {**self.weights, **self.fixed, **self.buffers}
         return functional_call(self.in_mode("eval"), tensors, (images,))
-
-
-def same_tensors(model: nn.Module) -> nn.Module:
-    """A copy of a model's structure, whose modes and modules can change; its tensors are shared."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
