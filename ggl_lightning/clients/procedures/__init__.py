@@ -30,11 +30,25 @@ from ggl_lightning.clients.procedures.schedule import (
     TorchRates,
 )
 from ggl_lightning.clients.procedures.state import ClientState, Mode
+from ggl_lightning.clients.procedures.statistics import (
+    BatchStatistics,
+    RunningStatistics,
+    batch_statistics,
+    layer_statistics,
+    sent_statistics,
+    statistics_penalty,
+)
 from ggl_lightning.clients.procedures.training import LocalTraining
+from ggl_lightning.clients.procedures.unknown_order import (
+    first_order,
+    mean_over_orders,
+    sample_orders,
+)
 from ggl_lightning.clients.procedures.update import ClientUpdate, Kind
 
 __all__ = [
     "Augmentation",
+    "BatchStatistics",
     "ClientAdam",
     "ClientAdamW",
     "ClientOptimizer",
@@ -56,7 +70,15 @@ __all__ = [
     "PlainGradient",
     "PopulationUpdate",
     "PopulationUpdates",
+    "RunningStatistics",
     "Schedule",
     "StepwiseRate",
     "TorchRates",
+    "batch_statistics",
+    "first_order",
+    "layer_statistics",
+    "mean_over_orders",
+    "sample_orders",
+    "sent_statistics",
+    "statistics_penalty",
 ]

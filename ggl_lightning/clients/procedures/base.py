@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from ggl_lightning.clients.procedures.augmentation import Augmentation
@@ -22,6 +21,7 @@ from ggl_lightning.clients.procedures.gradients import (
 from ggl_lightning.clients.procedures.order import LocalStep, Order
 from ggl_lightning.clients.procedures.pure_modules import with_pure_batch_norm
 from ggl_lightning.clients.procedures.state import ClientState, Mode
+from ggl_lightning.clients.procedures.statistics import values_per_image
 from ggl_lightning.clients.procedures.update import ClientUpdate, Kind
 from ggl_lightning.errors import UserError, check_choice
 from ggl_lightning.seeding import seeded
@@ -235,7 +235,7 @@ class ClientProcedure(ABC):
         if self.mode != "train" or not sizes:
             return []
         try:
-            layers = _values_per_image(model, image_shape)
+            layers = values_per_image(ClientState.of(model), image_shape)
         except UserError as error:
             return list(error.problems)
         alone = [name for name, values in layers.items() if min(sizes) * values == 1]
@@ -246,31 +246,3 @@ class ClientProcedure(ABC):
             f"{alone[0]} sees one value per channel in it. Choose a batch_size that leaves no "
             "batch of one image, set drop_last to true, or take mode 'frozen' or 'eval'."
         ]
-
-
-def _values_per_image(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:
-    """How many values per channel of one image each batch-norm sees, by the layers' names."""
-    state = ClientState.of(model)
-    copy = state.in_mode("eval")
-    values: dict[str, int] = {}
-    handles = []
-    for name, module in copy.named_modules():
-        if isinstance(module, _BatchNorm):
-
-            def note(_module: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
-                values[name] = inputs[0].numel() // inputs[0].shape[0] // inputs[0].shape[1]
-
-            handles.append(module.register_forward_pre_hook(note))
-    parameter = next(iter({**state.weights, **state.fixed}.values()))
-    try:
-        with torch.no_grad(), seeded(0):
-            copy(torch.zeros(1, *image_shape, dtype=parameter.dtype, device=parameter.device))
-    except RuntimeError as error:
-        raise UserError(
-            f"The client model {type(model).__name__} does not take images of "
-            f"{' x '.join(map(str, image_shape))}: {error}"
-        ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
-    return values

@@ -87,14 +87,17 @@ class ClientSGD(ClientOptimizer):
     ) -> tuple[Tensor, Memory]:
         """See `ClientOptimizer.step`."""
         if self.weight_decay:
-            gradient = gradient + self.weight_decay * weight
+            gradient = torch.add(gradient, weight, alpha=self.weight_decay)
         if not self.momentum:
             return gradient, memory
         if memory:
-            velocity = self.momentum * memory["velocity"] + (1 - self.dampening) * gradient
+            kept = gradient if not self.dampening else (1 - self.dampening) * gradient
+            velocity = torch.add(kept, memory["velocity"], alpha=self.momentum)
         else:
             velocity = gradient  # as torch's, which dampens only from the second step on
-        direction = gradient + self.momentum * velocity if self.nesterov else velocity
+        direction = velocity
+        if self.nesterov:
+            direction = torch.add(gradient, velocity, alpha=self.momentum)
         return direction, {"velocity": velocity}
 
 
@@ -139,7 +142,7 @@ class ClientAdam(ClientOptimizer):
     ) -> tuple[Tensor, Memory]:
         """See `ClientOptimizer.step`."""
         if self.weight_decay:
-            gradient = gradient + self.weight_decay * weight
+            gradient = torch.add(gradient, weight, alpha=self.weight_decay)
         return self._adam(gradient, memory, step)
 
     def _adam(self, gradient: Tensor, memory: Memory, step: int) -> tuple[Tensor, Memory]:

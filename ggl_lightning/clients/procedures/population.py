@@ -33,7 +33,7 @@ stays far below, anything else goes far beyond."""
 _NOTHING = 1e-9
 """A tensor's norm, relative to the whole update's, below which it is only rounding."""
 
-_ACTIVATION_COPIES = 4
+_ACTIVATION_COPIES = 1
 """Peak bytes of a step per byte that goes in and out of the innermost modules."""
 
 _WEIGHT_COPIES = 6

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -43,37 +42,46 @@ class PureBatchNorm(nn.Module):
         self._slopes = slopes
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Normalises inputs ``(N, C, ...)``; see the class for what becomes of the buffers."""
-        if self._track:
-            self._follow(inputs)
-        if self._slopes:
-            return self._from_elementary_operations(inputs)
-        return F.batch_norm(inputs, None, None, self.weight, self.bias, True, 0.0, self.eps)
+        """Normalises inputs ``(N, C, ...)``; see the class for what becomes of the buffers.
 
-    def _from_elementary_operations(self, inputs: Tensor) -> Tensor:
-        variance, mean = torch.var_mean(
-            inputs, _all_but_channels(inputs), correction=0, keepdim=True
-        )
+        Raises:
+            ValueError: If there is one value per channel, as torch's does.
+        """
+        values = inputs.numel() // inputs.shape[1]
+        if values == 1:
+            raise ValueError(
+                f"Expected more than 1 value per channel when training, got {tuple(inputs.shape)}"
+            )
+        if self._slopes:
+            outputs, mean, variance = self._from_elementary_operations(inputs)
+        else:
+            outputs, mean, scale = torch.native_batch_norm(
+                inputs, self.weight, self.bias, None, None, True, 0.0, self.eps
+            )
+            variance = scale.detach() ** -2 - self.eps
+        if self._track and self.running_mean is not None and self.running_var is not None:
+            self._follow(mean, variance * (values / (values - 1)))
+        return outputs
+
+    def _from_elementary_operations(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        over = [dim for dim in range(inputs.dim()) if dim != 1]
+        variance, mean = torch.var_mean(inputs, over, correction=0, keepdim=True)
         outputs = (inputs - mean) * torch.rsqrt(variance + self.eps)
         if self.weight is not None:
             outputs = outputs * self.weight.view_as(mean)
-        return outputs if self.bias is None else outputs + self.bias.view_as(mean)
+        if self.bias is not None:
+            outputs = outputs + self.bias.view_as(mean)
+        return outputs, mean.flatten(), variance.flatten()
 
-    def _follow(self, inputs: Tensor) -> None:
-        if self.running_mean is None or self.running_var is None:
-            return
+    def _follow(self, mean: Tensor, unbiased_variance: Tensor) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        # As torch: the batch is normalised by its biased variance, the running one is unbiased.
-        variance, mean = torch.var_mean(inputs, _all_but_channels(inputs), correction=1)
         counted = self.num_batches_tracked + 1
         share = 1 / counted if self.momentum is None else self.momentum
         self.num_batches_tracked = counted
         self.running_mean = share * mean + (1 - share) * self.running_mean
-        self.running_var = share * variance + (1 - share) * self.running_var
-
-
-def _all_but_channels(inputs: Tensor) -> list[int]:
-    return [dim for dim in range(inputs.dim()) if dim != 1]
+        self.running_var = share * unbiased_variance + (1 - share) * self.running_var
 
 
 def with_pure_batch_norm(model: nn.Module, track: bool, slopes: bool) -> nn.Module:

@@ -89,5 +89,9 @@ class ClientState:
 
     def logits(self, images: Tensor) -> Tensor:
         """The client model's logits ``(N, classes)`` in eval mode."""
-        tensors = {**self.weights, **self.fixed, **self.buffers}
-        return functional_call(self.in_mode("eval"), tensors, (images,))
+        return self.run(self.in_mode("eval"), images)
+
+    def run(self, model: nn.Module, images: Tensor) -> Tensor:
+        """What a copy of the client model makes of images with this state's tensors."""
+        buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        return functional_call(model, {**self.weights, **self.fixed, **buffers}, (images,))

@@ -102,7 +102,7 @@ class LocalTraining(ClientProcedure):
             self.batch_size,
             self.drop_last,
             self.shuffle,
-            self._step_count(count),
+            self.step_count(count),
             generator,
         )
         return complete(batches, self.augmentations, generator)
@@ -165,7 +165,7 @@ class LocalTraining(ClientProcedure):
         size = self._largest(count)
         rest = count % size
         # All batches may come before the smaller last one of the first epoch.
-        all_of_it = self._step_count(count) >= self._steps_per_epoch(count)
+        all_of_it = self.step_count(count) >= self._steps_per_epoch(count)
         sizes = [size] if self._steps_per_epoch(count) else []
         return [*sizes, rest] if rest and not self.drop_last and all_of_it else sizes
 
@@ -179,7 +179,7 @@ class LocalTraining(ClientProcedure):
         if not self._steps_per_epoch(count):
             return [*problems, self._no_batch(count)]
         try:
-            self.rates(self._step_count(count), count)
+            self.rates(self.step_count(count), count)
         except UserError as error:
             problems.extend(error.problems)
         return problems
@@ -191,7 +191,8 @@ class LocalTraining(ClientProcedure):
         size = count if self.batch_size is None else self.batch_size
         return count // size if self.drop_last else math.ceil(count / size)
 
-    def _step_count(self, count: int) -> int:
+    def step_count(self, count: int) -> int:
+        """How many steps it takes on ``count`` images."""
         return self.steps or (self.epochs or 1) * self._steps_per_epoch(count)
 
     def _no_batch(self, count: int) -> str:
