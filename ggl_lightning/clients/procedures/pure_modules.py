@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ggl_lightning.clients.procedures.batch_norm import normalise
+
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -55,10 +57,8 @@ class PureBatchNorm(nn.Module):
         if self._slopes:
             outputs, mean, variance = self._from_elementary_operations(inputs)
         else:
-            outputs, mean, scale = torch.native_batch_norm(
-                inputs, self.weight, self.bias, None, None, True, 0.0, self.eps
-            )
-            variance = scale.detach() ** -2 - self.eps
+            outputs, mean, scale = normalise(inputs, self.weight, self.bias, self.eps)
+            variance = scale**-2 - self.eps
         if self._track and self.running_mean is not None and self.running_var is not None:
             self._follow(mean, variance * (values / (values - 1)))
         return outputs

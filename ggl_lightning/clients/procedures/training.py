@@ -131,8 +131,10 @@ class LocalTraining(ClientProcedure):
                 direction, memories[name] = self.optimizer.step(
                     weights[name], gradient, memories[name], steps_with[name]
                 )
-                weights[name] = weights[name] - rate * direction
-                if self.sends == "gradient_sum":
+                if self.sends == "difference":  # rounded as torch's optimisers do
+                    weights[name] = torch.sub(weights[name], direction, alpha=rate)
+                else:  # as `LocalSGDUpdate` does, whose results these are to the bit
+                    weights[name] = weights[name] - rate * direction
                     weight = rate / self.optimizer.learning_rate
                     total[name] = total[name] + (direction if weight == 1 else weight * direction)
         if self.sends == "difference":
