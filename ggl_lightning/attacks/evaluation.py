@@ -12,8 +12,8 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
-from ggl_lightning.attacks.memory import MEBIBYTE, free_memory, is_out_of_memory, total_memory
 from ggl_lightning.errors import UserError, check_positive
+from ggl_lightning.memory import MEBIBYTE, free_memory, is_out_of_memory, total_memory
 
 MicroBatch = int | Literal["auto", "measure"]
 """How many candidates are evaluated together; see `Evaluation`."""

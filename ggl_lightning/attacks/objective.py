@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from ggl_lightning.attacks.distances import UpdateDistances
 from ggl_lightning.attacks.image_distances import ImageDistances
-from ggl_lightning.attacks.memory import footprint
+from ggl_lightning.memory import footprint
 from ggl_lightning.priors.base import Prior
 
 _HELD_PER_LAYER = 3

@@ -9,7 +9,6 @@ from jsonargparse import ArgumentParser
 from ggl_lightning.attacks import GenerativeGradientLeakage, Received, evaluation
 from ggl_lightning.attacks.distances import UpdateDistances
 from ggl_lightning.attacks.evaluation import Evaluation
-from ggl_lightning.attacks.memory import footprint, free_memory, is_out_of_memory
 from ggl_lightning.attacks.objective import Objective
 from ggl_lightning.attacks.regularizers import kl_regularizer
 from ggl_lightning.attacks.searches import AdamSearch, NevergradSearch
@@ -17,6 +16,7 @@ from ggl_lightning.audit.fingerprint import describe
 from ggl_lightning.clients import GradientUpdate, client_update, find_classifier_layer
 from ggl_lightning.defenses import NoDefense
 from ggl_lightning.errors import UserError
+from ggl_lightning.memory import footprint, free_memory, is_out_of_memory
 from tests.tiny import TinyClient, TinyPrior
 
 CPU = torch.device("cpu")

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.attacks.memory import footprint
 from ggl_lightning.attacks.per_candidate.comparison import (
     Comparison,
     Received,
@@ -21,6 +20,7 @@ from ggl_lightning.attacks.per_candidate.linear import LinearRule
 from ggl_lightning.attacks.per_candidate.population_pass import PopulationPass
 from ggl_lightning.attacks.per_candidate.rules import find_rules
 from ggl_lightning.clients import GradientUpdate, Update, trainable_parameters
+from ggl_lightning.memory import footprint
 
 _TOLERANCE = 1e-2
 """Relative difference from the update rule above which a gradient is taken for wrong. Rounding

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
-from ggl_lightning.attacks.memory import is_out_of_memory
 from ggl_lightning.clients import gradients_of
+from ggl_lightning.memory import is_out_of_memory
 
 _ENTRIES_AT_ONCE = 2**22
 """Entries of gradients computed at a time on the CPU, where convolutions over several candidates,

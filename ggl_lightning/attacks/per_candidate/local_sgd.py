@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
-from ggl_lightning.attacks.memory import footprint, is_out_of_memory
 from ggl_lightning.attacks.per_candidate.candidate_gradients import Measure, random_candidates
 from ggl_lightning.attacks.per_candidate.errors import CannotBatchError
 from ggl_lightning.attacks.per_candidate.general_path import Gradients
 from ggl_lightning.clients import LocalSGDUpdate, Update, trainable_parameters
+from ggl_lightning.memory import footprint, is_out_of_memory
 
 _TOLERANCE = 1e-2
 _ACTIVATION_BYTES = 4
