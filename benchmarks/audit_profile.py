@@ -23,8 +23,8 @@ import torch
 from numbers_out import hand_over
 
 from ggl_lightning.attacks.callbacks import SearchHost
-from ggl_lightning.attacks.distances import UpdateDistances
-from ggl_lightning.attacks.search_loop import SearchLoop
+from ggl_lightning.attacks.matching.update_distances import UpdateDistances
+from ggl_lightning.attacks.searches.loop import SearchLoop
 from ggl_lightning.attacks.searches import NevergradSearch
 from ggl_lightning.audit.cli import main as audit
 from ggl_lightning.data.synthetic import write_synthetic_celeba

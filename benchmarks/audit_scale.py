@@ -39,7 +39,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ggl_lightning.attacks import GenerativeGradientLeakage
-from ggl_lightning.attacks.history import RoundLosses
+from ggl_lightning.attacks.searches.snapshots import RoundLosses
 from ggl_lightning.attacks.searches import NevergradSearch
 from ggl_lightning.audit import module as audit_module
 from ggl_lightning.audit import schedule, statistics

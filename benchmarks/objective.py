@@ -35,7 +35,7 @@ from torch.nn import functional as F
 from torchvision.models import resnet18
 
 import ggl_lightning
-from ggl_lightning.attacks.distances import UpdateDistances
+from ggl_lightning.attacks.matching.update_distances import UpdateDistances
 from ggl_lightning.clients import GradientUpdate, ResNet18, client_update
 
 POPULATIONS = (10, 50, 100, 200)

@@ -21,7 +21,7 @@ from numbers_out import hand_over
 from objective import problem
 
 import ggl_lightning
-from ggl_lightning.attacks.distances import UpdateDistances
+from ggl_lightning.attacks.matching.update_distances import UpdateDistances
 from ggl_lightning.clients import GradientUpdate
 from ggl_lightning.priors import WGANGPPrior
 

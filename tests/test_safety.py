@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 from torch import nn
 
-from ggl_lightning.attacks.snapshot import read_trials
+from ggl_lightning.attacks.searches.snapshots import read_trials
 from ggl_lightning.audit.report import build_report
 from ggl_lightning.cli import run_command
 from ggl_lightning.clients import TrainedClassifier, load_trained_client

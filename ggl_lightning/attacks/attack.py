@@ -10,21 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.attacks.distances import Distance, UpdateDistances
-from ggl_lightning.attacks.evaluation import Evaluation, MicroBatch
-from ggl_lightning.attacks.history import RoundLosses
-from ggl_lightning.attacks.image_distances import ImageDistances
-from ggl_lightning.attacks.label_inference import (
+from ggl_lightning.attacks.labels import (
     FROZEN_LAST_LAYER,
     InferredLabels,
     infer_labels,
 )
-from ggl_lightning.attacks.layer_weights import layer_weights
+from ggl_lightning.attacks.matching.image_distances import ImageDistances
+from ggl_lightning.attacks.matching.micro_batching import MicroBatch, MicroBatching
+from ggl_lightning.attacks.matching.update_distances import Distance, UpdateDistances, layer_weights
 from ggl_lightning.attacks.objective import Objective
-from ggl_lightning.attacks.regularizers import Regularizer
-from ggl_lightning.attacks.search_loop import Notify, SearchLoop
+from ggl_lightning.attacks.penalties import Regularizer
 from ggl_lightning.attacks.searches import NotRepeatableError, RefinedSearch, Search
-from ggl_lightning.attacks.snapshot import TrialSnapshot
+from ggl_lightning.attacks.searches.loop import Notify, SearchLoop
+from ggl_lightning.attacks.searches.snapshots import RoundLosses, TrialSnapshot
 from ggl_lightning.clients import ClassifierLayer, Update, UpdateRule, trainable_parameters
 from ggl_lightning.defenses import Defense
 from ggl_lightning.errors import UserError, check_non_negative, check_positive
@@ -77,7 +75,7 @@ class Reconstruction:
         stop_reasons: Why trials ended early, if any did.
         evaluation: How candidates were evaluated, which does not change the result but by rounding:
             ``way``, ``general_parameters`` (how many tensors' gradients no layer rule gives), and
-            what `Evaluation.report` says.
+            what `MicroBatching.report` says.
     """
 
     images: Tensor
@@ -121,7 +119,7 @@ class GenerativeGradientLeakage:
         max_memory_mb: Bound on the memory for candidates that are evaluated together, in units of
             2^20 bytes; null for 1024 on the CPU and half of an accelerator's memory.
         micro_batch: How many candidates are evaluated together: a number, ``auto`` for what fits
-            the bound, or ``measure`` for the fastest that does; see `Evaluation`.
+            the bound, or ``measure`` for the fastest that does; see `MicroBatching`.
 
     Raises:
         UserError: If a number is out of range.
@@ -162,7 +160,7 @@ class GenerativeGradientLeakage:
         self.refine_steps = refine_steps
         self.refine_lr = refine_lr
         # Private, since it does not identify a result; kept, since it is found out once a run.
-        self._evaluation = Evaluation(max_memory_mb, micro_batch)
+        self._evaluation = MicroBatching(max_memory_mb, micro_batch)
 
     def run(
         self,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ggl_lightning.attacks.distances import UpdateDistances
-from ggl_lightning.attacks.image_distances import ImageDistances
+from ggl_lightning.attacks.matching.image_distances import ImageDistances
+from ggl_lightning.attacks.matching.update_distances import UpdateDistances
 from ggl_lightning.memory import footprint
 from ggl_lightning.priors.base import Prior
 
@@ -108,7 +108,7 @@ class Objective:
     def evaluation_report(self) -> dict[str, object]:
         """In which parts populations were evaluated, those with gradients if there were any.
 
-        See `Evaluation.report`.
+        See `MicroBatching.report`.
         """
         if not self._needed:
             return {}

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ggl_lightning.attacks import GenerativeGradientLeakage, Received, Reconstruction
-from ggl_lightning.attacks.label_inference import infer_labels
-from ggl_lightning.attacks.search_loop import Notify
-from ggl_lightning.attacks.snapshot import TrialSnapshot
+from ggl_lightning.attacks.labels import infer_labels
+from ggl_lightning.attacks.searches.loop import Notify
+from ggl_lightning.attacks.searches.snapshots import TrialSnapshot
 from ggl_lightning.audit.case import Case, Role
 from ggl_lightning.audit.companions import Companions
 from ggl_lightning.audit.controls import noise_like

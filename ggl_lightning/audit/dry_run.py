@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ggl_lightning.attacks import GenerativeGradientLeakage
-from ggl_lightning.attacks.search_loop import SearchLoop
+from ggl_lightning.attacks.searches.loop import SearchLoop
 from ggl_lightning.audit.case import Role, UtilitySpec
 from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.module import AuditModule

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ggl_lightning.attacks.history import RoundLosses
+from ggl_lightning.attacks.searches.snapshots import RoundLosses
 from ggl_lightning.audit.row import CaseResult
 
 

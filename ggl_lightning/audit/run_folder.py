@@ -31,7 +31,7 @@ import numpy as np
 from torch import Tensor
 
 from ggl_lightning.atomic_file import remove_unfinished, replacing, write_chunks
-from ggl_lightning.attacks.history import losses_csv
+from ggl_lightning.attacks.searches.snapshots import losses_csv
 from ggl_lightning.audit.case import Role, check_name
 from ggl_lightning.audit.claim import claim, release
 from ggl_lightning.audit.fingerprint import KEY_VERSION, key_version

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from ggl_lightning.attacks import GenerativeGradientLeakage, Received
-from ggl_lightning.attacks.distances import UpdateDistances
+from ggl_lightning.attacks.matching.update_distances import UpdateDistances
 from ggl_lightning.attacks.searches import AdamSearch
 from ggl_lightning.clients import GradientUpdate, client_update
 from ggl_lightning.defenses import (

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ggl_lightning.attacks.distances import Distance, UpdateDistances
+from ggl_lightning.attacks.matching.update_distances import Distance, UpdateDistances
 from ggl_lightning.clients import GradientUpdate, LocalSGDUpdate, find_classifier_layer
 from ggl_lightning.defenses import DPSGD
 from ggl_lightning.defenses.base import ClientSide, Unchanged

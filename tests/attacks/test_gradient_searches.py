@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from ggl_lightning.attacks.search_loop import SearchLoop
 from ggl_lightning.attacks.searches import AdamSearch, NevergradSearch, RefinedSearch
 from ggl_lightning.attacks.searches.adam import ramp
+from ggl_lightning.attacks.searches.loop import SearchLoop
 from ggl_lightning.errors import UserError
 
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ggl_lightning.attacks.label_inference import infer_labels
+from ggl_lightning.attacks.labels import infer_labels
 from ggl_lightning.clients import client_update, find_classifier_layer
 from ggl_lightning.errors import UserError
 from ggl_lightning.seeding import seeded

@@ -2,10 +2,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ggl_lightning.attacks.distances import Distance, UpdateDistances
-from ggl_lightning.attacks.layer_weights import layer_weights, resnet18_layer_weights
+from ggl_lightning.attacks.matching.update_distances import (
+    Distance,
+    UpdateDistances,
+    layer_weights,
+    resnet18_layer_weights,
+)
 from ggl_lightning.attacks.objective import Objective
-from ggl_lightning.attacks.regularizers import kl_regularizer
+from ggl_lightning.attacks.penalties import kl_regularizer
 from ggl_lightning.clients import GradientUpdate, LocalSGDUpdate, ResNet18, client_update
 from ggl_lightning.defenses import Adaptation
 from ggl_lightning.errors import UserError

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ggl_lightning.attacks.regularizers import Regularizer, gaussian_regularizer, kl_regularizer
+from ggl_lightning.attacks.penalties import Regularizer, gaussian_regularizer, kl_regularizer
 
 
 @given(mean=st.floats(-3, 3), std=st.floats(0.01, 3))

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ggl_lightning.attacks.callbacks import SearchCallback, SearchHost, SearchTimeLimit
-from ggl_lightning.attacks.search_loop import NonFiniteLossError, SearchLoop
 from ggl_lightning.attacks.searches import Search
+from ggl_lightning.attacks.searches.loop import NonFiniteLossError, SearchLoop
 from ggl_lightning.errors import UserError
 
 
@@ -82,7 +82,9 @@ def test_time_limit_stops_after_the_round_and_says_why(monkeypatch):
     search = ScriptedSearch([[3.0, 2.0]] * 5, 1.0)
     limit = SearchTimeLimit(seconds=10)
     ticks = iter(range(0, 1000, 6))
-    monkeypatch.setattr("ggl_lightning.attacks.search_loop.time.perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(
+        "ggl_lightning.attacks.searches.loop.time.perf_counter", lambda: next(ticks)
+    )
 
     def notify(hook, loop):
         getattr(limit, hook)(None, None, loop)

@@ -23,11 +23,10 @@ from ggl_lightning.attacks.callbacks import (
     SearchTimeLimit,
     kept_trials,
 )
-from ggl_lightning.attacks.history import losses_csv
-from ggl_lightning.attacks.search_loop import NonFiniteLossError, SearchLoop
 from ggl_lightning.attacks.searches import AdamSearch, NevergradSearch, RefinedSearch, Search
+from ggl_lightning.attacks.searches.loop import NonFiniteLossError, SearchLoop
+from ggl_lightning.attacks.searches.snapshots import losses_csv, read_trials, write_trials
 from ggl_lightning.attacks.searches.turbo import TuRBOSearch
-from ggl_lightning.attacks.snapshot import read_trials, write_trials
 from ggl_lightning.clients import GradientUpdate, client_update
 from ggl_lightning.defenses import NoDefense
 from ggl_lightning.errors import UserError
@@ -374,7 +373,9 @@ def test_another_case_or_another_version_is_refused(file, monkeypatch):
     assert len(read_trials(file, "key")) == 1
     with pytest.raises(UserError, match="belongs to a case with another configuration"):
         read_trials(file, "another")
-    monkeypatch.setattr("ggl_lightning.attacks.snapshot._versions", lambda: {"torch": "99"})
+    monkeypatch.setattr(
+        "ggl_lightning.attacks.searches.snapshots._versions", lambda: {"torch": "99"}
+    )
     with pytest.raises(UserError, match="another version of torch"):
         read_trials(file, "key")
 

@@ -2,11 +2,11 @@ import pytest
 import torch
 from gpytorch.mlls import ExactMarginalLogLikelihood
 
-from ggl_lightning.attacks.search_loop import SearchLoop
 from ggl_lightning.attacks.searches.gaussian_process import (
     fit_gaussian_process,
     likelihood_and_gradient,
 )
+from ggl_lightning.attacks.searches.loop import SearchLoop
 from ggl_lightning.attacks.searches.trust_region import TrustRegion
 from ggl_lightning.attacks.searches.turbo import TuRBOSearch
 from ggl_lightning.errors import UserError

@@ -7,8 +7,8 @@ import pytest
 import torch
 import yaml
 
-from ggl_lightning.attacks.search_loop import SearchLoop
 from ggl_lightning.attacks.searches import NevergradSearch
+from ggl_lightning.attacks.searches.loop import SearchLoop
 from ggl_lightning.audit.run_folder import RunFolder
 
 

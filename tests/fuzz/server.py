@@ -101,7 +101,7 @@ def _hurry() -> None:
     from pytorch_lightning.loops.fit_loop import _FitLoop
     from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 
-    from ggl_lightning.attacks.search_loop import SearchLoop
+    from ggl_lightning.attacks.searches.loop import SearchLoop
 
     run_round = SearchLoop._run_round
 

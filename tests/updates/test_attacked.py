@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from ggl_lightning.attacks.distances import UpdateDistances
+from ggl_lightning.attacks.matching.update_distances import UpdateDistances
 from ggl_lightning.clients import GradientUpdate
 from ggl_lightning.updates import gradient_sum, read_recording, record_update, restore
 from tests.tiny import TinyClient, client_side

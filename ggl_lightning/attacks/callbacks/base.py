@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytorch_lightning as pl
 from torch import Tensor
 
-from ggl_lightning.attacks.search_loop import SearchLoop
+from ggl_lightning.attacks.searches.loop import SearchLoop
 
 
 class SearchCallback(pl.Callback):

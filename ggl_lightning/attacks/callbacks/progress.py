@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from tqdm import tqdm
 
 from ggl_lightning.attacks.callbacks.base import SearchCallback, SearchHost
-from ggl_lightning.attacks.search_loop import SearchLoop
+from ggl_lightning.attacks.searches.loop import SearchLoop
 
 
 class SearchProgressBar(SearchCallback):

@@ -11,8 +11,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ggl_lightning.attacks.callbacks.base import SearchCallback, SearchHost
-from ggl_lightning.attacks.search_loop import SearchLoop
-from ggl_lightning.attacks.snapshot import TrialSnapshot, read_trials, write_trials
+from ggl_lightning.attacks.searches.loop import SearchLoop
+from ggl_lightning.attacks.searches.snapshots import TrialSnapshot, read_trials, write_trials
 from ggl_lightning.errors import UserError, check_non_negative
 
 SNAPSHOT_FILE = "snapshot.safetensors"

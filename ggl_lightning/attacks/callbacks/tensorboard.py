@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from ggl_lightning.attacks.callbacks.base import SearchCallback, SearchHost
-from ggl_lightning.attacks.search_loop import SearchLoop
+from ggl_lightning.attacks.searches.loop import SearchLoop
 from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import check_positive
 from ggl_lightning.image_range import to_unit_range

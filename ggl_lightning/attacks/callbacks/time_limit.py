@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytorch_lightning as pl
 
 from ggl_lightning.attacks.callbacks.base import SearchCallback, SearchHost
-from ggl_lightning.attacks.search_loop import SearchLoop
+from ggl_lightning.attacks.searches.loop import SearchLoop
 from ggl_lightning.errors import check_positive
 
 

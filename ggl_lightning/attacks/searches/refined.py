@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from ggl_lightning.attacks.prefixes import under_prefix, with_prefix
 from ggl_lightning.attacks.searches.adam import COST_OF_GRADIENT, AdamSearch
 from ggl_lightning.attacks.searches.base import Search
+from ggl_lightning.attacks.searches.snapshots import under_prefix, with_prefix
 from ggl_lightning.errors import check_positive
 
 _SEARCH = "search."

@@ -16,7 +16,7 @@ from ggl_lightning.errors import UserError, check_positive
 from ggl_lightning.memory import MEBIBYTE, free_memory, is_out_of_memory, total_memory
 
 MicroBatch = int | Literal["auto", "measure"]
-"""How many candidates are evaluated together; see `Evaluation`."""
+"""How many candidates are evaluated together; see `MicroBatching`."""
 
 _Result = TypeVar("_Result")
 
@@ -39,7 +39,7 @@ class _Plan:
     bytes_per_candidate: int
 
 
-class Evaluation:
+class MicroBatching:
     """Evaluates populations part by part within a memory bound, for all cases of a run.
 
     The size of the parts is found once for each kind of evaluation (client model, path, prior) and

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.attacks.distance import Distance
-from ggl_lightning.attacks.per_candidate.candidate_gradients import CandidateGradients
-from ggl_lightning.attacks.per_candidate.comparison import Comparison
-from ggl_lightning.attacks.per_candidate.errors import CannotBatchError
-from ggl_lightning.attacks.per_candidate.scaling import Scaling, can_scale
-from ggl_lightning.attacks.per_candidate.side_by_side import Evaluate, SideBySide
+from ggl_lightning.attacks.matching.candidate_gradients import CandidateGradients
+from ggl_lightning.attacks.matching.comparison import Comparison
+from ggl_lightning.attacks.matching.distance import Distance
+from ggl_lightning.attacks.matching.errors import CannotBatchError
+from ggl_lightning.attacks.matching.scaling import Scaling, can_scale
+from ggl_lightning.attacks.matching.side_by_side import Evaluate, SideBySide
 from ggl_lightning.clients import GradientUpdate, Update, UpdateRule
 from ggl_lightning.defenses import Adaptation
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.attacks.distance import Distance
-from ggl_lightning.attacks.per_candidate.candidate_gradients import CandidateGradients
-from ggl_lightning.attacks.per_candidate.comparison import Received, compare
-from ggl_lightning.attacks.per_candidate.errors import CannotBatchError
-from ggl_lightning.attacks.per_candidate.local_sgd import LocalSGDGradients
+from ggl_lightning.attacks.matching.candidate_gradients import CandidateGradients
+from ggl_lightning.attacks.matching.comparison import ReceivedTensor, compare
+from ggl_lightning.attacks.matching.distance import Distance
+from ggl_lightning.attacks.matching.errors import CannotBatchError
+from ggl_lightning.attacks.matching.local_sgd import LocalSGDGradients
 from ggl_lightning.clients import GradientUpdate, LocalSGDUpdate, Update, UpdateRule
 from ggl_lightning.defenses import Adaptation, TensorwiseAdaptation
 from ggl_lightning.defenses.compose import AdaptInOrder
@@ -53,7 +53,7 @@ class EntryDistances:
             self._gradients = LocalSGDGradients(model, rule)
         else:
             raise CannotBatchError(f"the update rule is {type(rule).__name__}")
-        self._received = [Received(tensor) for tensor in received]
+        self._received = [ReceivedTensor(tensor) for tensor in received]
         self._adaptation = adaptation
         steps = _tensorwise_steps(adaptation)
         self._tensorwise = steps is not None
@@ -77,7 +77,7 @@ class EntryDistances:
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Distances ``(C, L)`` of candidates ``(C, N, 3, H, W)``."""
         if self._tensorwise:
-            return torch.stack(self._gradients.measure(images, labels, self._adapted), dim=1)
+            return torch.stack(self._gradients.reduce(images, labels, self._adapted), dim=1)
         assert self._adaptation is not None
         updates = self._gradients.gradients(images, labels)
         rows = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ggl_lightning.attacks.per_candidate.low_rank import LowRank, find_low_rank
+from ggl_lightning.attacks.matching.low_rank import LowRank, find_low_rank
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Comparison:
         return torch.where(known, distance, one_is_zero.to(distance.dtype))
 
 
-class Received:
+class ReceivedTensor:
     """The received gradient of one tensor.
 
     Args:
@@ -108,7 +108,7 @@ class ExplicitComparison:
         received: The received one.
     """
 
-    def __init__(self, received: Received) -> None:
+    def __init__(self, received: ReceivedTensor) -> None:
         self._received = received
         self._rough: list[Tensor] = []
         self._corrections: list[Tensor] = []
@@ -134,7 +134,7 @@ class ExplicitComparison:
         return Comparison(alpha, residual, self._received.square)
 
 
-def compare(gradients: Tensor, received: Received) -> Comparison:
+def compare(gradients: Tensor, received: ReceivedTensor) -> Comparison:
     """Compares explicit gradients.
 
     Args:

@@ -7,17 +7,18 @@ from collections import defaultdict
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.attacks.distance import Distance
-from ggl_lightning.attacks.evaluation import Evaluation
-from ggl_lightning.attacks.one_by_one import OneByOneDistances
-from ggl_lightning.attacks.per_candidate.entry_distances import EntryDistances
-from ggl_lightning.attacks.per_candidate.errors import CannotBatchError
-from ggl_lightning.attacks.per_candidate.population_distances import PopulationDistances
+from ggl_lightning.attacks.matching.distance import Distance
+from ggl_lightning.attacks.matching.entry_distances import EntryDistances
+from ggl_lightning.attacks.matching.errors import CannotBatchError
+from ggl_lightning.attacks.matching.micro_batching import MicroBatching
+from ggl_lightning.attacks.matching.one_by_one import OneByOneDistances
+from ggl_lightning.attacks.matching.population_distances import PopulationDistances
 from ggl_lightning.clients import Update, UpdateRule, trainable_parameters
 from ggl_lightning.defenses import Adaptation
 from ggl_lightning.errors import UserError
 
 __all__ = ["Distance", "UpdateDistances"]
+
 
 _Way = PopulationDistances | EntryDistances | OneByOneDistances
 
@@ -27,7 +28,7 @@ class UpdateDistances:
 
     This is where a population is turned into distances, and the only part of the objective that
     knows how: in closed form where there is one, from all entries of the candidates' updates where
-    they are needed, one by one where nothing else works (see `per_candidate`). All give the same
+    they are needed, one by one where nothing else works. All give the same
     numbers; which is used, and why, is logged at INFO, once a run.
 
     Args:
@@ -50,7 +51,7 @@ class UpdateDistances:
         rule: UpdateRule,
         adaptation: Adaptation | None = None,
         distance: Distance = Distance.l2,
-        evaluation: Evaluation | None = None,
+        evaluation: MicroBatching | None = None,
     ) -> None:
         if any(module.training for module in model.modules()):
             raise UserError(
@@ -65,7 +66,7 @@ class UpdateDistances:
                 f"The received update has {len(found)} tensors that do not match the client "
                 f"model's {len(expected)} trainable parameters: it was computed with another model."
             )
-        self.evaluation = Evaluation() if evaluation is None else evaluation
+        self.evaluation = MicroBatching() if evaluation is None else evaluation
         self._model_name = type(model).__name__
         self._arguments = (model, received, rule, adaptation, distance)
         self._waiting: list[type[_Way]] = [PopulationDistances, EntryDistances, OneByOneDistances]
@@ -168,3 +169,40 @@ class UpdateDistances:
                 f"These parameters of the client model {self._model_name} take the general path "
                 f"({'; '.join(parts)})."
             )
+
+
+def resnet18_layer_weights() -> Tensor:
+    """The published weights for a ResNet-18, ``(62,)``.
+
+    ``2^-i`` for tensors ``3i`` to ``3i + 2``, ``i = 0..19`` (a convolution and its batch-norm), and
+    1 for the last two, the classifier's (Li et al. 2022, as their published code does it).
+    """
+    exponents = torch.arange(20).repeat_interleave(3)
+    return torch.cat([0.5**exponents, torch.ones(2)])
+
+
+def layer_weights(weights: list[float] | bool, tensors: int) -> Tensor | None:
+    """Turns the setting ``use_weight`` into one weight per parameter tensor.
+
+    Args:
+        weights: False for no weights, True for `resnet18_layer_weights`, or a list.
+        tensors: Number ``L`` of the client model's parameter tensors.
+
+    Returns:
+        Weights ``(L,)``, or None for all ones.
+
+    Raises:
+        UserError: If there is not one weight per tensor, or a weight is negative.
+    """
+    if weights is False:
+        return None
+    values = resnet18_layer_weights() if weights is True else torch.tensor(weights)
+    if len(values) != tensors:
+        which = "the published weights are for a ResNet-18 and" if weights is True else "the list"
+        raise UserError(
+            f"use_weight: {which} has {len(values)} weights, but the client model has {tensors} "
+            "parameter tensors. Give a list with one weight per tensor, or false."
+        )
+    if not bool((values >= 0).all()):
+        raise UserError(f"use_weight is {weights}: weights must not be negative.")
+    return values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ggl_lightning.attacks.per_candidate.comparison import Comparison
+from ggl_lightning.attacks.matching.comparison import Comparison
 from ggl_lightning.defenses import Adaptation, Unchanged
 from ggl_lightning.defenses.clipping import ClipToNorm, factor_down_to
 from ggl_lightning.defenses.compose import AdaptInOrder

@@ -5,9 +5,9 @@ import threading
 import pytest
 import torch
 
-from ggl_lightning.attacks.distances import UpdateDistances
-from ggl_lightning.attacks.per_candidate.candidate_gradients import CandidateGradients
-from ggl_lightning.attacks.per_candidate.side_by_side import SideBySide
+from ggl_lightning.attacks.matching.candidate_gradients import CandidateGradients
+from ggl_lightning.attacks.matching.side_by_side import SideBySide
+from ggl_lightning.attacks.matching.update_distances import UpdateDistances
 from ggl_lightning.clients import GradientUpdate, ResNet18, client_update
 
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 
-from ggl_lightning.attacks import GenerativeGradientLeakage, Received, evaluation
-from ggl_lightning.attacks.distances import UpdateDistances
-from ggl_lightning.attacks.evaluation import Evaluation
+from ggl_lightning.attacks import GenerativeGradientLeakage, Received
+from ggl_lightning.attacks.matching import micro_batching
+from ggl_lightning.attacks.matching.micro_batching import MicroBatching
+from ggl_lightning.attacks.matching.update_distances import UpdateDistances
 from ggl_lightning.attacks.objective import Objective
-from ggl_lightning.attacks.regularizers import kl_regularizer
+from ggl_lightning.attacks.penalties import kl_regularizer
 from ggl_lightning.attacks.searches import AdamSearch, NevergradSearch
 from ggl_lightning.audit.fingerprint import describe
 from ggl_lightning.clients import GradientUpdate, client_update, find_classifier_layer
@@ -52,17 +53,17 @@ def run(evaluation, machine, count, each=MB):
     [(50, MB, [50]), (49, MB, [25, 25]), (16.5, MB, [13, 13, 12, 12]), (1, 3 * MB, [1] * 50)],
 )
 def test_as_many_at_a_time_as_the_bound_holds_in_parts_of_equal_size(bound, each, sizes):
-    assert sorted(run(Evaluation(bound), Machine(), 50, each), reverse=True) == sizes
+    assert sorted(run(MicroBatching(bound), Machine(), 50, each), reverse=True) == sizes
 
 
 def test_defaults():
-    assert run(Evaluation(), Machine(), 2000) == [1000, 1000]  # 1024 MB on the CPU
-    assert run(Evaluation(micro_batch=20), Machine(), 50) == [17, 17, 16]
+    assert run(MicroBatching(), Machine(), 2000) == [1000, 1000]  # 1024 MB on the CPU
+    assert run(MicroBatching(micro_batch=20), Machine(), 50) == [17, 17, 16]
 
 
 @pytest.mark.parametrize("error", [ACCELERATOR, ALLOCATOR, MemoryError()])
 def test_running_out_of_memory_halves_the_size_and_goes_on(error, caplog):
-    machine, evaluation = Machine(7, error), Evaluation()
+    machine, evaluation = Machine(7, error), MicroBatching()
     with caplog.at_level(logging.INFO):
         assert run(evaluation, machine, 50) == [5] * 10
     assert caplog.text.count("Out of memory with") == 3  # with 50, 25, and parts of 10 for 12
@@ -77,7 +78,7 @@ def test_running_out_of_memory_halves_the_size_and_goes_on(error, caplog):
 
 
 def test_memory_that_runs_out_late_keeps_what_is_done():
-    machine, evaluation = Machine(20), Evaluation(micro_batch=20)
+    machine, evaluation = Machine(20), MicroBatching(micro_batch=20)
     machine.error = ALLOCATOR
 
     def shrinking(part):
@@ -94,12 +95,12 @@ def test_memory_that_runs_out_late_keeps_what_is_done():
 
 def test_one_candidate_that_does_not_fit_is_the_users_to_mend():
     with pytest.raises(UserError, match="One candidate alone does not fit"):
-        run(Evaluation(), Machine(0), 3)
+        run(MicroBatching(), Machine(0), 3)
 
 
 def test_other_errors_keep_their_traceback():
     with pytest.raises(RuntimeError, match="shapes"):
-        run(Evaluation(), Machine(0, RuntimeError("shapes do not match")), 3)
+        run(MicroBatching(), Machine(0, RuntimeError("shapes do not match")), 3)
     assert not is_out_of_memory(ValueError("can't allocate memory"))
 
 
@@ -110,8 +111,8 @@ def test_measuring_takes_the_smallest_size_that_is_about_as_fast(monkeypatch):
         clock[0] += 1 + len(part) * (0.1 if len(part) <= 16 else 0.2)  # a cache of 16
         return part * 2
 
-    monkeypatch.setattr(evaluation.time, "perf_counter", lambda: clock[0])
-    chosen = Evaluation(micro_batch="measure")
+    monkeypatch.setattr(micro_batching.time, "perf_counter", lambda: clock[0])
+    chosen = MicroBatching(micro_batch="measure")
     chosen.run(timed, torch.arange(64), MB, CPU)
     assert chosen.report(MB, CPU)["micro_batch"] == 16
     assert chosen.report(MB, CPU)["chosen"] == "measured"
@@ -121,9 +122,9 @@ def test_measuring_takes_the_smallest_size_that_is_about_as_fast(monkeypatch):
 
 
 def test_measuring_is_capped_by_free_memory(monkeypatch):
-    monkeypatch.setattr(evaluation, "free_memory", lambda _device: 10 * MB)
+    monkeypatch.setattr(micro_batching, "free_memory", lambda _device: 10 * MB)
     machine = Machine()
-    Evaluation(micro_batch="measure").run(machine, torch.arange(64), MB, CPU)
+    MicroBatching(micro_batch="measure").run(machine, torch.arange(64), MB, CPU)
     assert max(machine.sizes) == 8
 
 
@@ -176,7 +177,7 @@ def test_losses_and_gradients_do_not_depend_on_the_parts(differentiable, monkeyp
     latents = torch.randn(7, 2, 6, dtype=torch.float64)
     results = []
     for size in (100, 3, 1):
-        prior, function = objective(Evaluation(micro_batch=size))
+        prior, function = objective(MicroBatching(micro_batch=size))
         generated = []
         forward = prior.forward
         monkeypatch.setattr(

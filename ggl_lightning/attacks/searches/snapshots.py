@@ -1,20 +1,21 @@
-"""What an interrupted attack needs to go on, and its file."""
+"""What is remembered of a search: its loss curves, and what it needs to go on if interrupted."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ggl_lightning import __version__
-from ggl_lightning.attacks.prefixes import under_prefix, with_prefix
 from ggl_lightning.errors import UserError
 from ggl_lightning.tensor_hash import hash_tensors
 from ggl_lightning.weight_files import read_safetensors, write_safetensors
@@ -23,6 +24,22 @@ _FORMAT = 1
 _SEARCH = "search."
 _RNG = "rng."
 _COMPUTED_WITH = ("torch", "numpy", "scipy", "nevergrad", "cma", "botorch", "gpytorch")
+
+
+class RoundLosses(NamedTuple):
+    """The losses of one round.
+
+    Attributes:
+        evaluations: Candidates evaluated in the trial so far, this round's included.
+        mean: Mean loss of the round's candidates.
+        lowest: Lowest loss of the round.
+        best: Lowest loss of the trial so far.
+    """
+
+    evaluations: int
+    mean: float
+    lowest: float
+    best: float
 
 
 @dataclass(frozen=True)
@@ -104,6 +121,38 @@ def read_trials(path: Path, key: str) -> tuple[TrialSnapshot, ...]:
         _trial(scalars, under_prefix(f"{number}.", tensors))
         for number, scalars in enumerate(json.loads(metadata["trials"]))
     )
+
+
+def losses_csv(histories: Iterable[Sequence[RoundLosses]]) -> str:
+    """The loss curves of an attack's trials as CSV, one line per round.
+
+    Args:
+        histories: The rounds of every trial, both in order.
+
+    Returns:
+        Columns ``trial`` (from 0), ``round`` (from 1), ``evaluations``, ``loss_mean``,
+        ``loss_min``, ``loss_best``; numbers in full precision.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["trial", "round", "evaluations", "loss_mean", "loss_min", "loss_best"])
+    for trial, history in enumerate(histories):
+        writer.writerows([trial, number, *losses] for number, losses in enumerate(history, 1))
+    return text.getvalue()
+
+
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under longer names."""
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def under_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix``, without it."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _scalars(trial: TrialSnapshot) -> dict[str, Any]:

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from ggl_lightning.attacks.distances import Distance, UpdateDistances
-from ggl_lightning.attacks.evaluation import Evaluation
-from ggl_lightning.attacks.one_by_one import OneByOneDistances
-from ggl_lightning.attacks.per_candidate import (
+from ggl_lightning.attacks.matching import (
     candidate_gradients,
     convolution,
     layer_rule,
     local_sgd,
 )
+from ggl_lightning.attacks.matching.micro_batching import MicroBatching
+from ggl_lightning.attacks.matching.one_by_one import OneByOneDistances
+from ggl_lightning.attacks.matching.update_distances import Distance, UpdateDistances
 from ggl_lightning.clients import GradientUpdate, LocalSGDUpdate
 from ggl_lightning.defenses.clipping import ClipToNorm, update_norm
 from ggl_lightning.defenses.compose import AdaptInOrder
@@ -22,8 +22,8 @@ from ggl_lightning.defenses.compression import Compression, PruneLike
 from ggl_lightning.defenses.quantization import RoundToLevels
 from ggl_lightning.defenses.representation import KeepColumns
 from ggl_lightning.defenses.sign import TakeSign
-from tests.attacks.per_candidate.reference import reference_distances, reference_update
-from tests.attacks.per_candidate.test_general_path import OwnParameter, problem
+from tests.attacks.matching.reference import reference_distances, reference_update
+from tests.attacks.matching.test_general_path import OwnParameter, problem
 from tests.tiny import TinyClient
 
 
@@ -121,7 +121,7 @@ def test_gradients_with_respect_to_the_images(model_name, name, distance):
 def test_it_is_said_once_that_entries_are_needed(caplog):
     model = TinyClient().eval()
     candidates, labels, received = problem(model)
-    evaluation = Evaluation()
+    evaluation = MicroBatching()
     with caplog.at_level(logging.INFO):
         for _case in range(3):
             distances = UpdateDistances(
@@ -151,7 +151,7 @@ def test_full_updates_stay_within_the_memory_bound(monkeypatch):
 
     monkeypatch.setattr(candidate_gradients.CandidateGradients, "gradients", counted)
     bound = 3.2 * each
-    evaluation = Evaluation(max_memory_mb=bound / 2**20)
+    evaluation = MicroBatching(max_memory_mb=bound / 2**20)
     bounded = UpdateDistances(model, received, GradientUpdate(), adaptation, evaluation=evaluation)
     torch.testing.assert_close(bounded(candidates, labels), distances(candidates, labels))
     assert held[:3] == [3 * parameters, 3 * parameters, 2 * parameters]

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ggl_lightning.attacks.distances import Distance, UpdateDistances
+from ggl_lightning.attacks.matching.update_distances import Distance, UpdateDistances
 from ggl_lightning.clients import GradientUpdate
 from ggl_lightning.defenses import Unchanged
 from ggl_lightning.defenses.clipping import ClipToNorm
@@ -15,8 +15,8 @@ from ggl_lightning.defenses.layerwise_clipping import ClipToNorms
 from ggl_lightning.defenses.quantization import RoundToLevels
 from ggl_lightning.defenses.representation import KeepColumns
 from ggl_lightning.defenses.sign import TakeSign
-from tests.attacks.per_candidate.reference import reference_distances
-from tests.attacks.per_candidate.test_exactness import SIZE, case, randomised
+from tests.attacks.matching.reference import reference_distances
+from tests.attacks.matching.test_exactness import SIZE, case, randomised
 
 
 class PerChannel(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.attacks.distance import Distance
+from ggl_lightning.attacks.matching.distance import Distance
 from ggl_lightning.clients import Update, UpdateRule
 from ggl_lightning.defenses import Adaptation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ggl_lightning.attacks.per_candidate.layer_rule import MatrixRule, Work
+from ggl_lightning.attacks.matching.layer_rule import MatrixRule, Work
 
 
 class LinearRule(MatrixRule):

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
-from ggl_lightning.attacks.per_candidate.candidate_gradients import Measure, random_candidates
-from ggl_lightning.attacks.per_candidate.errors import CannotBatchError
-from ggl_lightning.attacks.per_candidate.general_path import Gradients
+from ggl_lightning.attacks.matching.candidate_gradients import Reduction, random_candidates
+from ggl_lightning.attacks.matching.errors import CannotBatchError
+from ggl_lightning.attacks.matching.general_path import Gradients
 from ggl_lightning.clients import LocalSGDUpdate, Update, trainable_parameters
 from ggl_lightning.memory import footprint, is_out_of_memory
 
@@ -114,7 +114,7 @@ class LocalSGDGradients:
         found = vmap(update)(images)
         return [found[name] for name in self._weights]
 
-    def measure(self, images: Tensor, labels: Tensor, measure: Measure) -> list[Tensor]:
-        """As `CandidateGradients.measure`."""
+    def reduce(self, images: Tensor, labels: Tensor, reduction: Reduction) -> list[Tensor]:
+        """As `CandidateGradients.reduce`."""
         updates = self.gradients(images, labels)
-        return [measure(tensor, index) for index, tensor in enumerate(updates)]
+        return [reduction(tensor, index) for index, tensor in enumerate(updates)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ggl_lightning.attacks.evaluation import Evaluation
+from ggl_lightning.attacks.matching.micro_batching import MicroBatching
 
 _BYTES_PER_VALUE = 12  # a float32, its difference, and that squared
 
@@ -22,7 +22,7 @@ class ImageDistances:
         evaluation: In which parts populations are evaluated.
     """
 
-    def __init__(self, images: Tensor, evaluation: Evaluation) -> None:
+    def __init__(self, images: Tensor, evaluation: MicroBatching) -> None:
         self._images = images
         self.evaluation = evaluation
 

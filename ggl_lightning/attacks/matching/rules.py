@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from ggl_lightning.attacks.per_candidate.convolution import ConvolutionRule, ConvTransposeRule
-from ggl_lightning.attacks.per_candidate.layer_rule import LayerRule
-from ggl_lightning.attacks.per_candidate.linear import LinearRule
-from ggl_lightning.attacks.per_candidate.normalisation import (
+from ggl_lightning.attacks.matching.convolution import ConvolutionRule, ConvTransposeRule
+from ggl_lightning.attacks.matching.layer_rule import LayerRule
+from ggl_lightning.attacks.matching.linear import LinearRule
+from ggl_lightning.attacks.matching.normalisation import (
     BatchNormRule,
     GroupNormRule,
     LayerNormRule,

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from ggl_lightning.attacks.distances import Distance, UpdateDistances
-from ggl_lightning.attacks.per_candidate import comparison, layer_rule
-from ggl_lightning.attacks.per_candidate.low_rank import find_low_rank
+from ggl_lightning.attacks.matching import comparison, layer_rule
+from ggl_lightning.attacks.matching.low_rank import find_low_rank
+from ggl_lightning.attacks.matching.update_distances import Distance, UpdateDistances
 from ggl_lightning.clients import GradientUpdate
 from ggl_lightning.defenses.clipping import ClipToNorm, update_norm
-from tests.attacks.per_candidate.reference import reference_distances, reference_update
+from tests.attacks.matching.reference import reference_distances, reference_update
 
 SIZE = 16
 PRECISIONS = [(torch.float32, 1e-4), (torch.float64, 1e-9)]

@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ggl_lightning.attacks.history import RoundLosses
 from ggl_lightning.attacks.objective import Objective
 from ggl_lightning.attacks.searches import Search
-from ggl_lightning.attacks.snapshot import TrialSnapshot
+from ggl_lightning.attacks.searches.snapshots import RoundLosses, TrialSnapshot
 from ggl_lightning.seeding import rng_state, set_rng_state
 
 Notify = Callable[[str, "SearchLoop"], None]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ggl_lightning.attacks.per_candidate.comparison import Comparison, Received
-from ggl_lightning.attacks.per_candidate.layer_rule import MatrixRule, Work
+from ggl_lightning.attacks.matching.comparison import Comparison, ReceivedTensor
+from ggl_lightning.attacks.matching.layer_rule import MatrixRule, Work
 
 _WORK_AT_ONCE = 48 * 2**20
 """Multiplications of one grouped convolution over several candidates, on the CPU. Above, oneDNN is
@@ -166,7 +166,9 @@ class ConvTransposeRule(ConvolutionRule):
         """See `LayerRule.at_once`."""
         return super().at_once(b, a)
 
-    def compare(self, a: Tensor, b: Tensor, received: dict[str, Received]) -> dict[str, Comparison]:
+    def compare(
+        self, a: Tensor, b: Tensor, received: dict[str, ReceivedTensor]
+    ) -> dict[str, Comparison]:
         """See `LayerRule.compare`."""
         return self._compare_explicitly(a, b, received)
 

@@ -1,4 +1,4 @@
-"""Received gradients of matrices whose rank is as low as the client's positions are few."""
+"""ReceivedTensor gradients of matrices whose rank is as low as the client's positions are few."""
 
 from __future__ import annotations
 

@@ -8,17 +8,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.attacks.per_candidate.comparison import (
+from ggl_lightning.attacks.matching.comparison import (
     Comparison,
-    Received,
+    ReceivedTensor,
     compare,
     concatenate,
 )
-from ggl_lightning.attacks.per_candidate.errors import CannotBatchError, UnusualLayersError
-from ggl_lightning.attacks.per_candidate.general_path import GeneralGradients, Gradients
-from ggl_lightning.attacks.per_candidate.linear import LinearRule
-from ggl_lightning.attacks.per_candidate.population_pass import PopulationPass
-from ggl_lightning.attacks.per_candidate.rules import find_rules
+from ggl_lightning.attacks.matching.errors import CannotBatchError, UnusualLayersError
+from ggl_lightning.attacks.matching.general_path import GeneralGradients, Gradients
+from ggl_lightning.attacks.matching.linear import LinearRule
+from ggl_lightning.attacks.matching.population_pass import PopulationPass
+from ggl_lightning.attacks.matching.rules import find_rules
 from ggl_lightning.clients import GradientUpdate, Update, trainable_parameters
 from ggl_lightning.memory import footprint
 
@@ -39,9 +39,9 @@ _GRAPH_BYTES = 2
 _FULL_COPIES = {False: 2, True: 5}
 """Copies of a candidate's update when it is had in full, by whether it must be differentiable."""
 
-_Received = dict[str, Received]
+_Received = dict[str, ReceivedTensor]
 
-Measure = Callable[[Tensor, int], Tensor]
+Reduction = Callable[[Tensor, int], Tensor]
 """Reduces some candidates' gradients of one tensor to a number each."""
 
 
@@ -65,7 +65,7 @@ class CandidateGradients:
         self._original = model
         self._names = list(trainable_parameters(model))
         self._received = {
-            name: Received(tensor) for name, tensor in zip(self._names, received, strict=True)
+            name: ReceivedTensor(tensor) for name, tensor in zip(self._names, received, strict=True)
         }
         self._model = copy.deepcopy(model).requires_grad_(False)
         if received[0].device.type == "cpu":
@@ -157,13 +157,13 @@ class CandidateGradients:
             found |= self._joined(list(self._general.parts(images, labels)))
         return [found[name] for name in self._names]
 
-    def measure(self, images: Tensor, labels: Tensor, measure: Measure) -> list[Tensor]:
+    def reduce(self, images: Tensor, labels: Tensor, reduction: Reduction) -> list[Tensor]:
         """Reduces the candidates' gradients to numbers, a few of one tensor at a time.
 
         Args:
             images: ``(C, N, 3, H, W)``.
             labels: ``(N,)``.
-            measure: Called as ``measure(gradients, index)`` with some candidates' gradients
+            reduction: Called as ``reduction(gradients, index)`` with some candidates' gradients
                 ``(c, *shape)`` of the parameter tensor ``index``; returns ``(c,)``.
 
         Returns:
@@ -179,7 +179,7 @@ class CandidateGradients:
             for some_a, some_b in zip(a.split(size), b.split(size), strict=True):
                 gradients = self._rules[layer].gradients(some_a, some_b)
                 for name, parameter in own.items():
-                    parts[name].append(measure(gradients[parameter], indices[name]))
+                    parts[name].append(reduction(gradients[parameter], indices[name]))
             found.update({name: torch.cat(part) for name, part in parts.items()})
 
         self._visit(images, labels, visit)
@@ -187,7 +187,7 @@ class CandidateGradients:
             parts: dict[str, list[Tensor]] = {name: [] for name in self.general}
             for gradients in self._general.parts(images, labels):
                 for name, part in parts.items():
-                    part.append(measure(gradients[name], indices[name]))
+                    part.append(reduction(gradients[name], indices[name]))
             found |= {name: torch.cat(part) for name, part in parts.items()}
         return [found[name] for name in self._names]
 
@@ -224,7 +224,7 @@ class CandidateGradients:
             name: torch.stack(column) for name, column in zip(self._names, columns, strict=True)
         }
         # With one candidate's own gradient for the received one, equal means equal entries.
-        received = {name: Received(gradients[0]) for name, gradients in stacked.items()}
+        received = {name: ReceivedTensor(gradients[0]) for name, gradients in stacked.items()}
         expected = {name: _compare_full(stacked[name], received[name]) for name in self._names}
 
         def wrong(count: int) -> set[str]:
@@ -359,7 +359,7 @@ def random_candidates(model: nn.Module, shape: torch.Size) -> tuple[Tensor, Tens
         return images, model(images[0]).argmin(dim=1)
 
 
-def _compare_full(gradients: Tensor, received: Received) -> Comparison:
+def _compare_full(gradients: Tensor, received: ReceivedTensor) -> Comparison:
     # A parameter may be a scalar, whose gradients have no dimension but the candidates'.
     return compare(gradients.unsqueeze(1) if gradients.dim() == 1 else gradients, received)
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.attacks.per_candidate.comparison import (
+from ggl_lightning.attacks.matching.comparison import (
     Comparison,
     ExplicitComparison,
-    Received,
+    ReceivedTensor,
     compare,
 )
-from ggl_lightning.attacks.per_candidate.low_rank import LowRank
+from ggl_lightning.attacks.matching.low_rank import LowRank
 
 _ENTRIES_AT_ONCE = 2**22
 """Entries of explicit gradients held at a time: 16 MB in float32."""
@@ -49,12 +49,14 @@ class LayerRule(ABC):
         entries = sum(parameter.numel() for parameter in self.layer.parameters(recurse=False))
         return max(1, _ENTRIES_AT_ONCE // entries)
 
-    def compare(self, a: Tensor, b: Tensor, received: dict[str, Received]) -> dict[str, Comparison]:
+    def compare(
+        self, a: Tensor, b: Tensor, received: dict[str, ReceivedTensor]
+    ) -> dict[str, Comparison]:
         """Compares the candidates' gradients of every parameter with the received ones."""
         return self._compare_explicitly(a, b, received)
 
     def _compare_explicitly(
-        self, a: Tensor, b: Tensor, received: dict[str, Received]
+        self, a: Tensor, b: Tensor, received: dict[str, ReceivedTensor]
     ) -> dict[str, Comparison]:
         size = self.at_once(a, b)
         comparisons = {name: ExplicitComparison(theirs) for name, theirs in received.items()}
@@ -131,7 +133,9 @@ class MatrixRule(LayerRule):
             found["bias"] = self.bias_gradients(b)
         return found
 
-    def compare(self, a: Tensor, b: Tensor, received: dict[str, Received]) -> dict[str, Comparison]:
+    def compare(
+        self, a: Tensor, b: Tensor, received: dict[str, ReceivedTensor]
+    ) -> dict[str, Comparison]:
         """See `LayerRule.compare`."""
         work = self.work(a, b)
         low_rank = None
@@ -146,7 +150,7 @@ class MatrixRule(LayerRule):
         return found
 
     def _compare_weight(
-        self, a: Tensor, b: Tensor, received: Received, low_rank: LowRank | None
+        self, a: Tensor, b: Tensor, received: ReceivedTensor, low_rank: LowRank | None
     ) -> Comparison:
         if runs_ahead(a.device):
             # In float64 nothing cancels; to look for what does would wait for the device.
@@ -168,7 +172,7 @@ class MatrixRule(LayerRule):
         return Comparison(alpha, residual, received.square)
 
     def _compare_products(
-        self, a: Tensor, b: Tensor, received: Received, low_rank: LowRank | None
+        self, a: Tensor, b: Tensor, received: ReceivedTensor, low_rank: LowRank | None
     ) -> Comparison:
         norm_squares = self.weight_norm_squares(a, b).double()
         if low_rank is None:
@@ -181,7 +185,9 @@ class MatrixRule(LayerRule):
         alpha = products * received.inverse_square
         return Comparison(alpha, norm_squares - alpha.square() * received.square, received.square)
 
-    def _compare_weight_explicitly(self, a: Tensor, b: Tensor, received: Received) -> Comparison:
+    def _compare_weight_explicitly(
+        self, a: Tensor, b: Tensor, received: ReceivedTensor
+    ) -> Comparison:
         comparison = ExplicitComparison(received)
         size = self.at_once(a, b)
         for some_a, some_b in zip(a.split(size), b.split(size), strict=True):

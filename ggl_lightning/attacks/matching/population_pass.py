@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
-from ggl_lightning.attacks.per_candidate.errors import UnusualLayersError
+from ggl_lightning.attacks.matching.errors import UnusualLayersError
 
 Visit = Callable[[str, Tensor, Tensor], None]
 """Called as ``visit(layer, a, b)`` with a layer's inputs and output gradients, ``(C, N, ...)``."""

@@ -5,15 +5,15 @@ import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
-from ggl_lightning.attacks.distances import Distance, UpdateDistances
-from ggl_lightning.attacks.per_candidate import layer_rule
+from ggl_lightning.attacks.matching import layer_rule
+from ggl_lightning.attacks.matching.update_distances import Distance, UpdateDistances
 from ggl_lightning.clients import GradientUpdate, LeNet, ResNet18
 from ggl_lightning.defenses import Unchanged
 from ggl_lightning.defenses.clipping import ClipToNorm, update_norm
 from ggl_lightning.defenses.compose import AdaptInOrder
 from ggl_lightning.defenses.layerwise_clipping import ClipToNorms
 from ggl_lightning.defenses.representation import KeepColumns
-from tests.attacks.per_candidate.reference import reference_distances, reference_update
+from tests.attacks.matching.reference import reference_distances, reference_update
 
 SIZE = 8
 DISTANCES = [Distance.l2, Distance.cosine]

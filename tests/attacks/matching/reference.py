@@ -5,7 +5,7 @@ import copy
 import torch
 from torch.nn import functional as F
 
-from ggl_lightning.attacks.distances import Distance
+from ggl_lightning.attacks.matching.update_distances import Distance
 
 
 def reference_update(model, images, labels):

@@ -8,14 +8,14 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
-from ggl_lightning.attacks.distances import Distance, UpdateDistances
-from ggl_lightning.attacks.evaluation import Evaluation
-from ggl_lightning.attacks.one_by_one import OneByOneDistances
-from ggl_lightning.attacks.per_candidate import candidate_gradients, general_path
+from ggl_lightning.attacks.matching import candidate_gradients, general_path
+from ggl_lightning.attacks.matching.micro_batching import MicroBatching
+from ggl_lightning.attacks.matching.one_by_one import OneByOneDistances
+from ggl_lightning.attacks.matching.update_distances import Distance, UpdateDistances
 from ggl_lightning.clients import GradientUpdate, client_update
 from ggl_lightning.defenses.clipping import ClipToNorm
 from ggl_lightning.defenses.representation import KeepColumns
-from tests.attacks.per_candidate.reference import reference_distances
+from tests.attacks.matching.reference import reference_distances
 
 
 class Twice(nn.Module):
@@ -259,7 +259,7 @@ def test_parts_within_the_memory_bound(differentiable, monkeypatch):
 
     monkeypatch.setattr(candidate_gradients.PopulationPass, "__call__", counted)
     for fitting, parts in ((0.1, [1] * 7), (3.5, [3, 2, 2]), (6.9, [4, 3]), (100, [7])):
-        evaluation = Evaluation(max_memory_mb=fitting * each / 2**20)
+        evaluation = MicroBatching(max_memory_mb=fitting * each / 2**20)
         distances = UpdateDistances(model, received, GradientUpdate(), evaluation=evaluation)
         distances.prepare(candidates.shape[1:])
         sizes.clear()
