@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from ggl_lightning.attacks.matching.layer_rule import MatrixRule, Work
 _WORK_AT_ONCE = 48 * 2**20
 """Multiplications of one grouped convolution over several candidates, on the CPU. Above, oneDNN is
 faster with one candidate at a time."""
+
+_MULTIPLICATIONS_PER_SUM = 30
+"""How many multiplications of a large matrix product take as long as one of a sum over slices."""
 
 
 class ConvolutionRule(MatrixRule):
@@ -86,6 +90,55 @@ class ConvolutionRule(MatrixRule):
         window = math.prod(self.layer.kernel_size)
         positions = b[0].numel() // b.shape[2]
         return self._pixels(a) ** 2 < positions**2 * window
+
+    def weight_products(self, a: Tensor, b: Tensor, other_a: Tensor, other_b: Tensor) -> Tensor:
+        """See `MatrixRule.weight_products`; by Gram matrices of pixels where that is less work.
+
+        ``<B^T A, B'^T A'>`` is the sum over pairs of positions of ``(A A'^T) * (B B'^T)``, and a
+        patch's product with another is the sum over the kernel's offsets of its pixels'.
+        """
+        layer = self.layer
+        if layer.groups > 1 or layer.padding_mode != "zeros" or not self._pairs_are_cheaper(a, b):
+            return super().weight_products(a, b, other_a, other_b)
+        pixels, gradients = _pair_products(a, other_a), _pair_products(b, other_b)
+        total = torch.zeros((), dtype=pixels.dtype, device=pixels.device)
+        for window in self._windows(a.shape[-2:], b.shape[-2:]):
+            (rows, columns), (out_rows, out_columns) = window
+            seen = pixels[:, :, rows, columns, :, :, rows, columns]
+            beside = gradients[:, :, out_rows, out_columns, :, :, out_rows, out_columns]
+            total = total + (seen * beside).sum(dim=(1, 2, 3, 5, 6, 7))
+        return total
+
+    def _pairs_are_cheaper(self, a: Tensor, b: Tensor) -> bool:
+        """Whether a pair's product takes less work by positions than by entries of the weight."""
+        pixels, positions = a[0].numel() // a.shape[2], b[0].numel() // b.shape[2]
+        by_positions = pixels**2 * a.shape[2] + positions**2 * b.shape[2]
+        sums = math.prod(self.layer.kernel_size) * positions**2
+        return by_positions + _MULTIPLICATIONS_PER_SUM * sums < self.layer.weight.numel()
+
+    def _windows(
+        self, size: torch.Size, out_size: torch.Size
+    ) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+        """For each offset in the kernel, the pixels it sees without padding, and at which outputs.
+
+        Args:
+            size: Height and width of the inputs.
+            out_size: Of the outputs.
+        """
+        left, _, top, _ = self._padding()
+        layer = self.layer
+        vertical, horizontal = (
+            [
+                _seen(length, outputs, layer.stride[axis], layer.dilation[axis] * offset - before)
+                for offset in range(layer.kernel_size[axis])
+            ]
+            for axis, (length, outputs, before) in enumerate(
+                zip(size, out_size, (top, left), strict=True)
+            )
+        )
+        for rows, out_rows in vertical:
+            for columns, out_columns in horizontal:
+                yield (rows, columns), (out_rows, out_columns)
 
     def outputs_with(self, weight: Tensor, a: Tensor) -> Tensor:
         """See `MatrixRule.outputs_with`."""
@@ -206,6 +259,23 @@ def _weight_gradients(
         [False, True, False],
     )
     return gradients.unflatten(0, (count, -1))
+
+
+def _seen(length: int, outputs: int, stride: int, start: int) -> tuple[slice, slice]:
+    """Pixels ``start + stride * t`` that exist, and the outputs ``t`` that see them."""
+    first = max(0, -(start // stride))  # the first t with start + stride * t >= 0
+    last = min(outputs, (length - 1 - start) // stride + 1)
+    if last <= first:
+        return slice(0, 0), slice(0, 0)
+    begin = start + stride * first
+    return slice(begin, begin + stride * (last - first - 1) + 1, stride), slice(first, last)
+
+
+def _pair_products(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Inner products over channels, ``(C, N, H, W, D, N, H, W)``, of ``(C, N, channels, H, W)``."""
+    ours, theirs = ours.movedim(2, -1), theirs.movedim(2, -1)
+    products = ours.flatten(0, 3) @ theirs.flatten(0, 3).mT
+    return products.unflatten(1, theirs.shape[:4]).unflatten(0, ours.shape[:4])
 
 
 def _grouped(tensor: Tensor, groups: int) -> Tensor:

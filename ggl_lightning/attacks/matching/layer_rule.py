@@ -122,6 +122,21 @@ class MatrixRule(LayerRule):
     def weight_gradients(self, a: Tensor, b: Tensor) -> Tensor:
         """Explicit gradients of the weight, ``(C, *shape)``."""
 
+    def weight_products(self, a: Tensor, b: Tensor, other_a: Tensor, other_b: Tensor) -> Tensor:
+        """Inner products ``<g_c, g_d>`` of some candidates' weight gradients with others'.
+
+        Args:
+            a: Inputs of the layer, ``(C, N, ...)``.
+            b: Gradients of its outputs, ``(C, N, ...)``.
+            other_a: Inputs of the other candidates, ``(D, N, ...)``.
+            other_b: Their gradients.
+
+        Returns:
+            ``(C, D)``.
+        """
+        ours, theirs = self.weight_gradients(a, b), self.weight_gradients(other_a, other_b)
+        return ours.flatten(1) @ theirs.flatten(1).mT
+
     def accepts_low_rank(self) -> bool:
         """Whether the layer is one matrix, which may be written as a product."""
         return True

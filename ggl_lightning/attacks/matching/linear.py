@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,6 +27,12 @@ class LinearRule(MatrixRule):
         # few positions, enough of them is left.
         a, b = _positions(a).double(), _positions(b).double()
         return ((a @ a.mT) * (b @ b.mT)).sum(dim=(1, 2))
+
+    def weight_products(self, a: Tensor, b: Tensor, other_a: Tensor, other_b: Tensor) -> Tensor:
+        """See `MatrixRule.weight_products`; by Gram matrices over positions."""
+        inputs = torch.einsum("ctd,ksd->ctks", _positions(a), _positions(other_a))
+        gradients = torch.einsum("ctp,ksp->ctks", _positions(b), _positions(other_b))
+        return (inputs * gradients).sum(dim=(1, 3))
 
     def outputs_with(self, weight: Tensor, a: Tensor) -> Tensor:
         """See `MatrixRule.outputs_with`."""

@@ -1,0 +1,1 @@
+"""Learned inversion in closed form: a regression from updates to images on public images."""
