@@ -150,10 +150,10 @@ class RunFolder:
             UserError: If it holds a result of another configuration or version, or links.
         """
         refuse_links(self.path)
-        self.others = 0
+        known, self.others = self.others, 0
         self._check("federated training", self._trainings, grid.trainings, grid)
         finished = self._check("case", self._cases, grid.cases, grid)
-        if self.others:
+        if self.others and self.others != known:  # it is checked before and after it is claimed
             _log.warning(
                 "%s holds %d results that are not in this grid: they stay, and the report of the "
                 "folder shows them too.",

@@ -40,6 +40,7 @@ _UNSUITABLE = (
     TypeError,
     ValueError,
 )
+_HARDWARE = ("accelerator", "devices", "strategy", "num_nodes", "precision")
 _SLURM_HINT = " Outside of a job, unset SLURM_NTASKS or set SLURM_JOB_NAME=interactive."
 
 
@@ -123,7 +124,19 @@ class CommandCLI(LightningCLI):
         except _UNSUITABLE as error:
             text = one_line(str(error))
             hint = _SLURM_HINT if "SLURM" in text else ""
-            raise UserError(f"The trainer refuses its settings: {text}{hint}") from error
+            raise UserError(
+                f"The trainer refuses its settings{self._hardware()}: {text}{hint}"
+            ) from error
+
+    def _hardware(self) -> str:
+        """What the configuration says of the hardware, for a message."""
+        settings = self.config.get(str(self.config.get("subcommand")), self.config).trainer
+        said = [
+            f"{name} {settings[name]}"
+            for name in _HARDWARE
+            if settings.get(name) not in (None, "auto")
+        ]
+        return f" ({', '.join(said)})" if said else ""
 
     def _add_instantiators(self) -> None:
         """Has `built` build everything; model and data as Lightning does."""
