@@ -19,6 +19,7 @@ from ggl_lightning.audit.report import build_report
 from ggl_lightning.cli import run_command
 from ggl_lightning.clients import TrainedClassifier, load_trained_client
 from ggl_lightning.clients.cli import main as train_client
+from ggl_lightning.command_line.yaml_text import ValueLoader, WrittenLoader
 from ggl_lightning.data.image_files import open_image
 from ggl_lightning.data.imagenet import ClassFolders
 from ggl_lightning.data.pixel_cache import CachedFaces
@@ -58,6 +59,13 @@ NEEDED = {
 
 DOWNLOADS = {"pytorch_pretrained_biggan.file_utils.cached_path": "biggan_files.py"}
 """Calls that may reach the network, each in the one place that asks whether it may."""
+
+EXCUSED = {
+    **DOWNLOADS,
+    "yaml.load": "yaml_text.py",  # with loaders that construct no more than the safe one
+    "subprocess.Popen": "ranks.py",  # the type of what Lightning has started; nothing is started
+    "subprocess.TimeoutExpired": "ranks.py",
+}
 
 
 def findings(source: str) -> list[str]:
@@ -108,8 +116,19 @@ def findings(source: str) -> list[str]:
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_no_source_file_uses_what_could_run_code_from_data(source):
     found = findings(source.read_text())
-    excused = {name for name, file in DOWNLOADS.items() if file == source.name}
+    excused = {name for name, file in EXCUSED.items() if file == source.name}
     assert [line for line in found if line.partition(": ")[2] not in excused] == []
+
+
+def test_what_is_excused_does_what_is_said_of_it():
+    assert all(
+        issubclass(loader, yaml.SafeLoader | getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        and loader.yaml_constructors.keys() <= yaml.SafeLoader.yaml_constructors.keys()
+        for loader in (WrittenLoader, ValueLoader)
+    )
+    ranks = (REPOSITORY / "ggl_lightning" / "training" / "ranks.py").read_text()
+    called = {ast.unparse(n.func) for n in ast.walk(ast.parse(ranks)) if isinstance(n, ast.Call)}
+    assert not any(name.startswith("subprocess") for name in called)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def run(code: str, *path: Path) -> subprocess.CompletedProcess[str]:
         cwd=path[0] if path else repository,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         check=False,
     )
 

@@ -183,7 +183,7 @@ def test_the_real_command_prints_a_table_and_a_resolved_configuration(tiny_confi
         env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     header, first, second = done.stdout.splitlines()[:3]

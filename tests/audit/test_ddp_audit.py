@@ -16,7 +16,7 @@ from ggl_lightning.attacks.callbacks import SearchCallback
 
 REPOSITORY = Path(__file__).parents[2]
 VARYING = {"seconds"}
-LIMIT = 600  # seconds, until processes that do not end are taken for stuck
+LIMIT = 900  # seconds, until processes that do not end are taken for stuck
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from ggl_lightning.audit.patience import Patience
 from ggl_lightning.cli import run_command
 from ggl_lightning.errors import UserError
 
-LIMIT = 120  # seconds, until a process that does not end is taken for stuck
+LIMIT = 900  # seconds, until a process that does not end is taken for stuck
 
 
 def _rank(rank, file, delay, dies, results):

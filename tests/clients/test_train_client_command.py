@@ -69,7 +69,7 @@ def test_train_export_load_resume(tmp_path, config, capsys):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
 

@@ -195,7 +195,7 @@ def test_several_processes_may_build_at_once(celeba_root, tmp_path):
     ]
     for process in processes:
         process.start()
-    results = [sums.get(timeout=60) for _ in processes]
+    results = [sums.get(timeout=900) for _ in processes]
     for process in processes:
         process.join()
     plain = CelebADataModule(celeba_root).dataset("train")

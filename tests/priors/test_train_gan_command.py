@@ -69,9 +69,9 @@ def test_a_run_cut_by_sigterm_goes_on_where_it_was(tmp_path, config, capsys):
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for(tmp_path / "run/version_0/samples/batch_0000010.png", process, seconds=90)
+    wait_for(tmp_path / "run/version_0/samples/batch_0000010.png", process, seconds=900)
     process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate(timeout=900)
     assert process.returncode == 143
     assert "Interrupted. To go on, give the same command with --ckpt_path" in error
 

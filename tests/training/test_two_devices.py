@@ -15,7 +15,7 @@ import torch
 from tests.training.configurations import write_config
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE = 240  # seconds until a command is taken to hang
+PATIENCE = 900  # seconds until a command is taken to hang
 DDP = ["--trainer.devices=2", "--trainer.strategy=ddp"]
 
 

@@ -75,7 +75,7 @@ def bitwise(tensors):
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(recording=recordings())
 def test_what_is_written_is_read_to_the_last_bit(recording, tmp_path_factory):
     file = tmp_path_factory.mktemp("recordings") / "update.safetensors"

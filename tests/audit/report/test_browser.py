@@ -38,7 +38,7 @@ def visit(page, profile, *options):
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         check=True,
     )
     return ended.stdout, [line for line in ended.stderr.splitlines() if "CONSOLE" in line]
