@@ -134,7 +134,7 @@ class CommandCLI(LightningCLI):
         said = [
             f"{name} {settings[name]}"
             for name in _HARDWARE
-            if settings.get(name) not in (None, "auto")
+            if settings.get(name) not in (None, "auto", 1)
         ]
         return f" ({', '.join(said)})" if said else ""
 
