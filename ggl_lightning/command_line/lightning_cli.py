@@ -84,6 +84,10 @@ class CommandCLI(LightningCLI):
         before, options = arguments.split(given)
         self.config = self.parse_options(parser, before, options)
         settings = self.config.get(str(self.config.get("subcommand")), self.config)
+        for section in ("model", "data", "trainer"):
+            value = settings.get(section)
+            if not isinstance(value, Namespace | None):
+                raise UserError(f"{section} is {value!r}: expected settings by name.")
         seed = settings.get("seed_everything")
         if not isinstance(seed, bool | None) and not 0 <= seed <= _LARGEST_SEED:
             raise UserError(

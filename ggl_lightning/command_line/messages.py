@@ -329,7 +329,7 @@ def arguments_of(class_path: str) -> list[str]:
     parser.add_argument("--found", type=type)
     try:
         found = parser.parse_args([f"--found={path}"]).found  # imports what it may
-    except argparse.ArgumentError:
+    except (argparse.ArgumentError, AttributeError, ImportError):
         return []
     names: list[str] = parser.add_class_arguments(found, fail_untyped=False)
     return names

@@ -236,3 +236,19 @@ def test_what_is_wrong_in_the_code_keeps_its_traceback(tmp_path, monkeypatch, ti
 def test_a_comment_is_no_null(refused, tiny_config, setting):  # noqa: F811
     arguments = ["--config", str(tiny_config), f"--{setting}", "#1"]
     assert f"{setting} is #1: expected a" in refused(audit_main, arguments)
+
+
+@pytest.mark.parametrize("command", [train_gan, train_client])
+@pytest.mark.parametrize("text", ["0", "[1]"])
+def test_a_section_that_holds_no_settings(refused, tmp_path, command, text):
+    shipped = Path(__file__).parents[2] / "configs"
+    name = "gan/celeba32.yaml" if command is train_gan else "client/celeba32.yaml"
+    (tmp_path / "more.yaml").write_text(f"trainer: {text}\n")
+    line = refused(command, ["fit", f"--config={shipped / name}", "--config=more.yaml"])
+    assert f"trainer is {text}: expected settings by name" in line
+
+
+@pytest.mark.parametrize("name", ["models.resnet18", "torch.nothing"])
+def test_a_client_model_that_cannot_be_imported(refused, name):
+    shipped = Path(__file__).parents[2] / "configs/audit/demo.yaml"
+    assert name.split(".")[0] in refused(audit_main, [f"--config={shipped}", f"--client={name}"])

@@ -111,7 +111,8 @@ def _spelled_out(path: Path, node: Node, config: dict[str, Any]) -> Iterator[tup
     if len(path) > 1 or name in {"model", "data", "trainer"}:
         yield from leaves(node, path)
         return
-    if isinstance(node, Scalar) and means(node, None):
+    own = {"seed_everything", "ckpt_path", "weights_only"}
+    if name not in own and isinstance(node, Scalar) and means(node, None):
         return  # a shortcut that is not used
     attacks = (config.get("data") or {}).get("attacks") or {}
     if name in SHORTCUTS:

@@ -238,7 +238,8 @@ class Draft:
 
     def note(self, change: str, *mentions: str) -> None:
         self.changes.append(change)
-        self.mentions.update(mention for mention in mentions if mention)
+        # A home folder is written out, and a long text cut.
+        self.mentions.update(mention.removeprefix("~/")[:60] for mention in mentions if mention)
 
     def call(self) -> Call:
         """What is typed in the end."""

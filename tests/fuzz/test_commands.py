@@ -5,18 +5,20 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.changes import changed, shipped, single_cases, tiny
 from tests.fuzz.properties import faults, faults_of_printed, faults_of_rerun, faults_of_run
 
 SHIPPED = shipped()
+# A command line with one or two changes is short enough.
+NO_SHRINKING = [Phase.explicit, Phase.reuse, Phase.generate]
 
 
 def examples(here: int, by_hand: int) -> settings:
     """How many command lines are tried: few in every run of the suite, many by hand."""
-    return settings(max_examples=here if settings().derandomize else by_hand)
+    return settings(max_examples=here if settings().derandomize else by_hand, phases=NO_SHRINKING)
 
 
 @examples(150, 5000)
