@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from pytorch_lightning.cli import (
     LightningCLI,
     _InstantiatorFn,
 )
+from yaml.representer import RepresenterError
 
 from ggl_lightning.command_line import arguments
 from ggl_lightning.command_line.messages import one_line
@@ -40,6 +42,7 @@ _UNSUITABLE = (
     TypeError,
     ValueError,
 )
+_NOT_YAML = re.compile(r"cannot represent an object', (.*?)\)")
 _HARDWARE = ("accelerator", "devices", "strategy", "num_nodes", "precision")
 _SLURM_HINT = " Outside of a job, unset SLURM_NTASKS or set SLURM_JOB_NAME=interactive."
 
@@ -86,14 +89,25 @@ class CommandCLI(LightningCLI):
         settings = self.config.get(str(self.config.get("subcommand")), self.config)
         for section in ("model", "data", "trainer"):
             value = settings.get(section)
-            if not isinstance(value, Namespace | None):
-                raise UserError(f"{section} is {value!r}: expected settings by name.")
+            if section in settings and not isinstance(value, Namespace):
+                said = "null" if value is None else repr(value)
+                raise UserError(f"{section} is {said}: expected settings by name.")
         seed = settings.get("seed_everything")
         if not isinstance(seed, bool | None) and not 0 <= seed <= _LARGEST_SEED:
             raise UserError(
                 f"seed_everything is {seed}: a seed must not be negative, nor above "
                 f"{_LARGEST_SEED}."
             )
+        try:
+            self._parser(self.config.get("subcommand")).dump(settings)
+        except (RepresenterError, ValueError) as error:
+            found = _NOT_YAML.search(str(error))
+            if found is None:
+                raise
+            raise UserError(
+                f"A setting is {found[1]}, which a configuration file cannot hold: give the argument "
+                "that has this as its default, as text or a number."
+            ) from error
 
     def parse_options(
         self, parser: LightningArgumentParser, before: list[str], options: list[arguments.Option]
@@ -123,6 +137,8 @@ class CommandCLI(LightningCLI):
         Raises:
             UserError: If it refuses its settings.
         """
+        settings = self.config.get(str(self.config.get("subcommand")), self.config).trainer
+        check_nulls(pl.Trainer, settings.as_dict())
         try:
             return super().instantiate_trainer(**kwargs)
         except _UNSUITABLE as error:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 from torch.utils.data import DataLoader
 
 from ggl_lightning.data.base import ImageDataModule
 from ggl_lightning.errors import UserError, check_non_negative, check_positive
 
 SPLITS = ("train", "valid", "test")
+
+_MANY_WORKERS = 64  # that a machine of few cores may still be asked for
 
 _SPLITS_OF_STAGE = {
     "fit": ("train", "valid"),
@@ -43,6 +47,12 @@ class SplitLoaders(ImageDataModule):
         super().__init__()
         check_positive("batch_size", batch_size)
         check_non_negative("num_workers", num_workers)
+        most = max(_MANY_WORKERS, 4 * (os.cpu_count() or 1))
+        if num_workers > most:
+            raise UserError(
+                f"num_workers is {num_workers}: each is a process of its own, and this machine has "
+                f"{os.cpu_count()} cores. Give at most {most}."
+            )
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.pin_memory = pin_memory

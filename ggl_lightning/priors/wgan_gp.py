@@ -89,6 +89,10 @@ class WGANGP(LightningModule):
         check_positive("n_critic", n_critic)
         check_positive("penalty_weight", penalty_weight)
         check_positive("learning_rate", learning_rate)
+        if not all(0 <= beta < 1 for beta in betas):
+            raise UserError(
+                f"betas is {list(betas)}: both must be at least 0 and below 1, as in [0.5, 0.999]."
+            )
         if critic_width is not None:
             check_positive("critic_width", critic_width)
         self.save_hyperparameters(ignore=["feature_extractor"])

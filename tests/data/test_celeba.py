@@ -82,6 +82,7 @@ def test_every_attribute_is_found_by_name_and_by_index():
         ({"batch_size": 0}, "batch_size is 0"),
         ({"batch_size": -64}, "batch_size is -64"),
         ({"num_workers": -1}, "num_workers is -1"),
+        ({"num_workers": 100_000}, "num_workers is 100000"),
     ],
 )
 def test_bad_settings_are_refused_before_any_file_is_touched(tmp_path, options, expected):

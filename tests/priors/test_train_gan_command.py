@@ -144,6 +144,7 @@ def test_bad_settings_are_one_line(tmp_path, config, capsys):
     for argument, expected in (
         ("--model.width=0", "width is 0"),
         ("--model.ema_decay=1.5", "ema_decay is 1.5"),
+        ("--model.betas=[1, 2]", "betas is [1.0, 2.0]"),
         (f"--trainer.logger.init_args.save_dir={tmp_path}/file", "Cannot write into"),
         ("--trainer.logger.init_args.version=9", "holds another run"),
     ):
