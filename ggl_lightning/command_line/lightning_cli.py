@@ -105,8 +105,8 @@ class CommandCLI(LightningCLI):
             if found is None:
                 raise
             raise UserError(
-                f"A setting is {found[1]}, which a configuration file cannot hold: give the argument "
-                "that has this as its default, as text or a number."
+                f"A setting is {found[1]}, which a configuration file cannot hold: give the "
+                "argument that has this as its default, as text or a number."
             ) from error
 
     def parse_options(
