@@ -75,7 +75,7 @@ def test_other_results_are_never_overwritten(audit, capsys, tmp_path):
     results = sorted((tmp_path / "runs" / "tiny" / "cases").glob("*/result.json"))
     before = [file.read_text() for file in results]
     config = (tmp_path / "runs" / "tiny" / "config.yaml").read_text()
-    for arguments in (["--idx", "0", "--budget", "3"], ["--idx", "3"]):
+    for arguments in (["--idx", "0", "--budget", "3"], ["--idx", "3", "--budget", "3"]):
         assert audit(*arguments) == 2
         assert "already holds other results" in capsys.readouterr().err
     assert [file.read_text() for file in results] == before

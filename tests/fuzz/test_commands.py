@@ -21,7 +21,7 @@ def examples(here: int, by_hand: int) -> settings:
     return settings(max_examples=here if settings().derandomize else by_hand, phases=NO_SHRINKING)
 
 
-@examples(150, 5000)
+@examples(120, 5000)
 @given(data=st.data())
 def test_configurations(runner, things, data):
     """Printed only: every shipped configuration, whatever it needs."""
@@ -46,7 +46,7 @@ def test_dry_runs(runner, things, faces, data):
     runner.clear(sandbox)
 
 
-@examples(30, 1000)
+@examples(25, 1000)
 @given(data=st.data())
 def test_runs(runner, things, faces, data):
     """Audits and trainings to their end; a finished audit has nothing more to do."""
