@@ -10,8 +10,8 @@ DEMO_FACES ?= 3000
 DEMO_TRAIN_TIME ?= 00:00:01:00
 DEMO_AUDIT_ARGS ?=
 
-# Tests run side by side, each on one core.
-TEST_PROCESSES ?= auto
+# Tests run side by side, one more than there are cores: some wait for processes of their own.
+TEST_PROCESSES ?= $(shell expr $$(nproc) + 1)
 
 .PHONY: help install lint test test-flower demo clean
 
