@@ -21,7 +21,7 @@ def examples(here: int, by_hand: int) -> settings:
     return settings(max_examples=here if settings().derandomize else by_hand, phases=NO_SHRINKING)
 
 
-@examples(120, 5000)
+@examples(200, 5000)
 @given(data=st.data())
 def test_configurations(runner, things, data):
     """Printed only: every shipped configuration, whatever it needs."""
