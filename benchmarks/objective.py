@@ -22,7 +22,6 @@ import argparse
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from pathlib import Path
 import torch
 from numbers_out import hand_over
 from random_biggan import random_biggan
+from timing import seconds
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet18
@@ -80,21 +80,6 @@ def problem(options: argparse.Namespace) -> tuple[nn.Module, list[Tensor], Tenso
     device = torch.device(options.device)
     received = [tensor.to(device) for tensor in update]
     return model.to(device), received, images.to(device), labels.to(device)
-
-
-def seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Wall time of one call, until the device has finished it."""
-    wait(device)
-    started = time.perf_counter()
-    run()
-    wait(device)
-    return time.perf_counter() - started
-
-
-def wait(device: torch.device) -> None:
-    """Until the device has finished what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def ratio(name: str, above: list[float], below: list[float]) -> dict[str, float | list[float]]:

@@ -15,12 +15,12 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from numbers_out import hand_over
+from timing import seconds
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -48,21 +48,6 @@ def plain_loop(model: nn.Module, images: Tensor, labels: Tensor, order: Order) -
         optimizer.step()
     pairs = zip(trained.parameters(), model.parameters(), strict=True)
     return [(after - before).detach() for after, before in pairs]
-
-
-def seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Wall time of one call, until the device has finished it."""
-    wait(device)
-    started = time.perf_counter()
-    run()
-    wait(device)
-    return time.perf_counter() - started
-
-
-def wait(device: torch.device) -> None:
-    """Until the device has finished what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def ratio(above: list[float], below: list[float]) -> tuple[float, list[float]]:
