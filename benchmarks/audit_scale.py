@@ -41,14 +41,15 @@ from torch.utils.data import Dataset
 from ggl_lightning.attacks import GenerativeGradientLeakage
 from ggl_lightning.attacks.searches.snapshots import RoundLosses
 from ggl_lightning.attacks.searches import NevergradSearch
-from ggl_lightning.audit import module as audit_module
-from ggl_lightning.audit import schedule, statistics
-from ggl_lightning.audit.case import Case, Role
-from ggl_lightning.audit.data_module import AuditDataModule
-from ggl_lightning.audit.module import AuditModule
-from ggl_lightning.audit.outcome import Outcome
+from ggl_lightning.audit.run import module as audit_module
+from ggl_lightning.audit.plan import schedule
+from ggl_lightning.audit.statistics import compute as statistics
+from ggl_lightning.audit.plan.case import Case, Role
+from ggl_lightning.audit.plan.data_module import AuditDataModule
+from ggl_lightning.audit.run.module import AuditModule
+from ggl_lightning.audit.results.row import Outcome
 from ggl_lightning.audit.report import build, page
-from ggl_lightning.audit.row import row
+from ggl_lightning.audit.results.row import row
 from ggl_lightning.clients import ResNet18
 from ggl_lightning.data.base import ImageDataModule
 from ggl_lightning.defenses import NoDefense, Noise

@@ -10,11 +10,10 @@ from jsonargparse import Namespace
 from pytorch_lightning.cli import LightningArgumentParser, SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from ggl_lightning.audit import exit_codes
-from ggl_lightning.audit.data_module import AuditDataModule
-from ggl_lightning.audit.dry_run import describe_audit
-from ggl_lightning.audit.module import AuditModule, failure_summary
-from ggl_lightning.audit.run_folder import RunFolder
+from ggl_lightning.audit.plan.data_module import AuditDataModule
+from ggl_lightning.audit.results.run_folder import RunFolder
+from ggl_lightning.audit.run.dry_run import describe_audit
+from ggl_lightning.audit.run.module import AuditModule, failure_summary
 from ggl_lightning.audit.shortcuts import (
     DRY_RUN,
     add_shortcuts,
@@ -29,6 +28,9 @@ from ggl_lightning.command_line.lightning_cli import CommandCLI, lightnings_mist
 from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import UserError, check_choice
 from ggl_lightning.interruption import run_interruptibly
+
+FAILED_CASES = 3
+"""Exit code: the audit is over, but some of its cases could not be completed."""
 
 _PRINT_CONFIG = "print_config"
 _PRINT_FLAGS = {"skip_default": "skip_default", "skip_unset": "skip_none", "skip_null": "skip_none"}
@@ -140,7 +142,7 @@ def main(args: list[str]) -> int:
         args: Command-line arguments, without the program's name.
 
     Returns:
-        The exit code: 0, `exit_codes.FAILED_CASES`, or 143 or 130 if it was interrupted and
+        The exit code: 0, `FAILED_CASES`, or 143 or 130 if it was interrupted and
         the same command goes on.
     """
     cli = AuditCLI(
@@ -178,5 +180,5 @@ def main(args: list[str]) -> int:
     print(cli.model.table)
     if cli.model.failures:
         print(failure_summary(cli.model.failures), file=sys.stderr)
-        return exit_codes.FAILED_CASES
+        return FAILED_CASES
     return 0

@@ -8,7 +8,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from ggl_lightning.audit.matching import match_to_originals
+from ggl_lightning.audit.run.matching import match_to_originals
 from tests.tiny import TinyClient, TinyImages, TinyPrior
 
 

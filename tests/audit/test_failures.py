@@ -9,7 +9,7 @@ import yaml
 
 from ggl_lightning.attacks.searches import NevergradSearch
 from ggl_lightning.attacks.searches.loop import SearchLoop
-from ggl_lightning.audit.run_folder import RunFolder
+from ggl_lightning.audit.results.run_folder import RunFolder
 
 
 class RaisingSearch(NevergradSearch):

@@ -11,8 +11,8 @@ import yaml
 
 from ggl_lightning.attacks.callbacks import SearchCallback
 from ggl_lightning.attacks.callbacks.snapshots import SNAPSHOT_FILE
-from ggl_lightning.audit.claim import CLAIM_FILE, release
-from ggl_lightning.audit.run_folder import RunFolder
+from ggl_lightning.audit.results.claim import CLAIM_FILE, release
+from ggl_lightning.audit.results.run_folder import RunFolder
 
 PAGE = resource.getpagesize()  # the smallest file on this disk has that size
 

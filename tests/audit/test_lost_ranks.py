@@ -17,7 +17,7 @@ from torch import distributed
 
 from ggl_lightning.attacks.callbacks import SearchCallback
 from ggl_lightning.audit.cli import main
-from ggl_lightning.audit.patience import Patience
+from ggl_lightning.audit.run.patience import Patience
 from ggl_lightning.cli import run_command
 from ggl_lightning.errors import UserError
 

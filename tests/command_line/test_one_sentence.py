@@ -121,24 +121,22 @@ def test_arguments(refused, tiny_config, arguments, expected):  # noqa: F811
         ),
         (
             "data.idx",
-            _component("ggl_lightning.audit.selection.RandomImages", count=0),
+            _component("ggl_lightning.audit.RandomImages", count=0),
             "count of RandomImages is 0",
         ),
         (
             "data.idx",
-            _component("ggl_lightning.audit.selection.RandomImages", count="x"),
+            _component("ggl_lightning.audit.RandomImages", count="x"),
             "count of RandomImages (in data.idx) is x: expected a whole number",
         ),
         (
             "data.idx",
-            _component("ggl_lightning.audit.selection.RandomImages"),
+            _component("ggl_lightning.audit.RandomImages"),
             "count must be given for RandomImages",
         ),
         (
             "data.idx",
-            _component(
-                "ggl_lightning.audit.selection.ClassBalancedImages", per_class=1, classes=[]
-            ),
+            _component("ggl_lightning.audit.ClassBalancedImages", per_class=1, classes=[]),
             "classes of ClassBalancedImages is []",
         ),
         (
@@ -228,10 +226,10 @@ def test_what_is_wrong_in_the_code_keeps_its_traceback(tmp_path, monkeypatch, ti
     def broken(*_, **__):
         raise TypeError("a bug")
 
-    monkeypatch.setattr("ggl_lightning.audit.selection.RandomImages.__init__", broken)
+    monkeypatch.setattr("ggl_lightning.audit.RandomImages.__init__", broken)
     arguments = [
         "--data.idx",
-        "{class_path: ggl_lightning.audit.selection.RandomImages, init_args: {count: 1}}",
+        "{class_path: ggl_lightning.audit.RandomImages, init_args: {count: 1}}",
     ]
     with pytest.raises(TypeError, match=r"^a bug$"):
         run_command(audit_main, ["--config", str(tiny_config), *arguments])

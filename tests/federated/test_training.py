@@ -12,7 +12,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from torch.utils.data import Dataset, TensorDataset
 
-from ggl_lightning.audit.fingerprint import describe
+from ggl_lightning.audit.plan.keys import describe
 from ggl_lightning.clients import GradientUpdate, LocalSGDUpdate
 from ggl_lightning.defenses import (
     DPSGD,

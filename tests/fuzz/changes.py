@@ -74,8 +74,8 @@ _CLASSES = [
     "ggl_lightning.priors.ModulePrior", "ggl_lightning.priors.BigGANPrior",
     "ggl_lightning.priors.WGANGPPrior", "ggl_lightning.priors.base.Prior",
     "ggl_lightning.data.celeba.CelebADataModule", "ggl_lightning.data.imagenet.ImageNetDataModule",
-    "ggl_lightning.audit.selection.RandomImages",
-    "ggl_lightning.audit.selection.ClassBalancedImages",
+    "ggl_lightning.audit.RandomImages",
+    "ggl_lightning.audit.ClassBalancedImages",
     "ggl_lightning.clients.GradientUpdate", "ggl_lightning.clients.LocalSGD",
     "torch.nn.Linear", "torch.nn.Identity", "torch.optim.Adam", "torch.optim.SGD",
     "torch.optim.lr_scheduler.StepLR", "torch.optim.lr_scheduler.ReduceLROnPlateau",
@@ -152,10 +152,10 @@ _AUDIT_SETTINGS: dict[str, list[str]] = {
     "data.decoys": ["0", "1", "3", "-1", "1000"],
     "data.idx": ["0", "[0, 1]", "0-1", "[0-1, 3]", "'0'", "0-9:4", "1-0", "-1", "[0, 0]", "[]",
                  "010",
-                 "400", "RandomImages", "{class_path: ggl_lightning.audit.selection.RandomImages, "
+                 "400", "RandomImages", "{class_path: ggl_lightning.audit.RandomImages, "
                  "init_args: {count: 1}}", "{class_path: "
-                 "ggl_lightning.audit.selection.RandomImages, init_args: {count: 0}}",
-                 "{class_path: ggl_lightning.audit.selection.ClassBalancedImages, init_args: "
+                 "ggl_lightning.audit.RandomImages, init_args: {count: 0}}",
+                 "{class_path: ggl_lightning.audit.ClassBalancedImages, init_args: "
                  "{per_class: 1, classes: []}}"],
     "data.seeds": ["0", "[0, 1]", "[]", "[0, 0]", "-1", "1.0", "9223372036854775808", "007"],
     "data.images.init_args.target_attribute": ["Male", "male", "Young", "20", "40", "-1", "x",

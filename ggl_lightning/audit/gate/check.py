@@ -9,12 +9,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.audit.data_module import AuditDataModule
 from ggl_lightning.audit.gate.disk import check_room
 from ggl_lightning.audit.gate.images import image_problems, largest_label, private_indices
 from ggl_lightning.audit.gate.trainer import trainer_problems
 from ggl_lightning.audit.gate.updates import update_problems
-from ggl_lightning.audit.run_folder import RunFolder
+from ggl_lightning.audit.plan.data_module import AuditDataModule
+from ggl_lightning.audit.results.run_folder import RunFolder
 from ggl_lightning.clients import UpdateRule, find_classifier_layer
 from ggl_lightning.clients.validation import client_model_problems
 from ggl_lightning.federated import FederatedTraining

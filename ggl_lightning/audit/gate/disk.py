@@ -6,7 +6,7 @@ import math
 import shutil
 from pathlib import Path
 
-from ggl_lightning.audit.data_module import AuditDataModule
+from ggl_lightning.audit.plan.data_module import AuditDataModule
 from ggl_lightning.errors import UserError
 from ggl_lightning.priors.base import Prior
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ggl_lightning.audit.case import Role
-from ggl_lightning.audit.data_module import AuditDataModule
+from ggl_lightning.audit.plan.case import Role
+from ggl_lightning.audit.plan.data_module import AuditDataModule
 from ggl_lightning.errors import UserError
 from ggl_lightning.federated import FederatedTraining
 from ggl_lightning.problems import Problems

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.audit.received_update import UnusableUpdateError, check_update
+from ggl_lightning.audit.run.received_update import UnusableUpdateError, check_update
 from ggl_lightning.clients import ClassifierLayer, UpdateRule
 from ggl_lightning.defenses import ClientSide, Defense
 from ggl_lightning.errors import UserError

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ggl_lightning.atomic_file import write_chunks
-from ggl_lightning.audit.numbers import dumps
-from ggl_lightning.audit.report.collect import Results, collect
 from ggl_lightning.audit.report.groups import read_groups
 from ggl_lightning.audit.report.latex import latex_table
 from ggl_lightning.audit.report.markdown import markdown_table
 from ggl_lightning.audit.report.page import render_page
-from ggl_lightning.audit.report.rows import Row
 from ggl_lightning.audit.report.tables import csv_lines, parquet_bytes, results_table
+from ggl_lightning.audit.results.collect import Results, collect
+from ggl_lightning.audit.results.numbers import dumps
+from ggl_lightning.audit.results.rows import Row
 from ggl_lightning.audit.statistics import compute_statistics
 from ggl_lightning.errors import UserError
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ggl_lightning.audit.report.collect import Results
 from ggl_lightning.audit.report.estimates import (
     format_duration,
     format_significant,
     read_estimate,
 )
 from ggl_lightning.audit.report.html_table import Cell, Heading, Table, plain
-from ggl_lightning.audit.report.rows import METRICS, Row
 from ggl_lightning.audit.report.titles import METRIC_TITLES, ROLE_TITLES
+from ggl_lightning.audit.results.collect import Results
+from ggl_lightning.audit.results.rows import METRICS, Row
 
 MOST_ROWS = 300
 """Rows of one of these tables at most: everything is in the files beside the page."""

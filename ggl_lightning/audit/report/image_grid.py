@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from ggl_lightning.audit.report.collect import Results
 from ggl_lightning.audit.report.estimates import format_number
-from ggl_lightning.audit.report.rows import Row
 from ggl_lightning.audit.report.thumbnails import NoPictureError, Thumbnail, make_thumbnail
 from ggl_lightning.audit.report.titles import ROLE_TITLES
+from ggl_lightning.audit.results.collect import Results
+from ggl_lightning.audit.results.rows import Row
 
 MOST_IMAGES = 24
 """Private images shown at most."""

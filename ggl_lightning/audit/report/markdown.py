@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ggl_lightning.audit.measures import metric_value
+from ggl_lightning.audit.results.measures import metric_value
 
 _MEASURES = (("psnr", ".2f"), ("ssim", ".3f"))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from ggl_lightning.audit.report.collect import Results
 from ggl_lightning.audit.report.estimates import format_count, format_duration
-from ggl_lightning.audit.report.rows import ROLES, Row
 from ggl_lightning.audit.report.titles import ROLE_TITLES
+from ggl_lightning.audit.results.collect import Results
+from ggl_lightning.audit.results.rows import ROLES, Row
 
 MOST_RANGES = 40
 """Ranges of images or seeds that are spelt out at most."""

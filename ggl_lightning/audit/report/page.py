@@ -11,7 +11,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ggl_lightning.audit.report.collect import Results
 from ggl_lightning.audit.report.detail_tables import (
     differences_table,
     failures_table,
@@ -26,11 +25,12 @@ from ggl_lightning.audit.report.image_grid import header_spans, make_grid
 from ggl_lightning.audit.report.losses import LossCurve, NoCurveError, read_curve
 from ggl_lightning.audit.report.overview import overview
 from ggl_lightning.audit.report.palette import MARKERS, Palette
-from ggl_lightning.audit.report.rows import Row
 from ggl_lightning.audit.report.strengths import find_sweeps
 from ggl_lightning.audit.report.titles import METRIC_TITLES
 from ggl_lightning.audit.report.verdict import judge
 from ggl_lightning.audit.report.verdict_tables import leakage_table, verdict_table
+from ggl_lightning.audit.results.collect import Results
+from ggl_lightning.audit.results.rows import Row
 
 MOST_CURVES = 200
 """Loss curves of a defense and an attack that are read at most: more would show the same."""

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ggl_lightning.audit.report.rows import COLUMNS, TEXT_COLUMNS, Row
+from ggl_lightning.audit.results.rows import COLUMNS, TEXT_COLUMNS, Row
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _NEED_QUOTES = re.compile('[",\r\n]')

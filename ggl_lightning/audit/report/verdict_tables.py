@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from ggl_lightning.audit.report.groups import FEATURES, Group
 from ggl_lightning.audit.report.html_table import Cell, Heading, Table
-from ggl_lightning.audit.report.rows import METRICS
 from ggl_lightning.audit.report.titles import METRIC_TITLES
 from ggl_lightning.audit.report.verdict import Verdict
+from ggl_lightning.audit.results.rows import METRICS
 
 
 def verdict_table(groups: Sequence[Group], verdicts: Sequence[Verdict]) -> Table:

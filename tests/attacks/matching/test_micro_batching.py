@@ -13,7 +13,7 @@ from ggl_lightning.attacks.matching.update_distances import UpdateDistances
 from ggl_lightning.attacks.objective import Objective
 from ggl_lightning.attacks.penalties import kl_regularizer
 from ggl_lightning.attacks.searches import AdamSearch, NevergradSearch
-from ggl_lightning.audit.fingerprint import describe
+from ggl_lightning.audit.plan.keys import describe
 from ggl_lightning.clients import GradientUpdate, client_update, find_classifier_layer
 from ggl_lightning.defenses import NoDefense
 from ggl_lightning.errors import UserError

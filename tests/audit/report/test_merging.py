@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import audit
-from ggl_lightning.audit.numbers import with_infinities
-from ggl_lightning.audit.report import build_report, collect
-from ggl_lightning.audit.report.rows import CASE_FIELDS, Shared, UnreadableResultError, read_row
+from ggl_lightning.audit.report import build_report
+from ggl_lightning.audit.results.collect import collect
+from ggl_lightning.audit.results.numbers import with_infinities
+from ggl_lightning.audit.results.rows import CASE_FIELDS, Shared, UnreadableResultError, read_row
 from ggl_lightning.cli import run_command
 from ggl_lightning.errors import UserError
 from tests.audit.report.fabricated import Plan, failed, row, rows, write_case, write_run

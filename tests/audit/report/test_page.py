@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from ggl_lightning.audit.report import build_report
-from ggl_lightning.audit.report.collect import Results
 from ggl_lightning.audit.report.overview import overview
+from ggl_lightning.audit.results.collect import Results
 from tests.audit.report.fabricated import Plan, failed, row, rows, write_case, write_run
 from tests.audit.report.html_page import by_id, read_page, with_class
 

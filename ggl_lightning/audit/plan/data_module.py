@@ -1,0 +1,253 @@
+"""The grid of cases an audit runs over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from ggl_lightning.attacks import GenerativeGradientLeakage
+from ggl_lightning.audit.plan.case import Case, CaseSpec, Idle, Role, UtilitySpec, check_name
+from ggl_lightning.audit.plan.companions import Companions
+from ggl_lightning.audit.plan.grid import case_grid
+from ggl_lightning.audit.plan.schedule import share_out
+from ggl_lightning.audit.plan.selection import ImageSelection, PrivateImages, listed, select
+from ggl_lightning.data.base import ImageDataModule
+from ggl_lightning.defenses import Defense
+from ggl_lightning.errors import UserError, check_non_negative, check_positive
+
+_log = logging.getLogger(__name__)
+
+_LARGEST_SEED = 2**63 - 1  # what torch's generators take
+
+
+class CaseDataset(Dataset[Case]):
+    """Cases by their position, with their images.
+
+    Args:
+        images: The split the private images are taken from.
+        labels: Its labels.
+        specs: The cases.
+        defenses: By name.
+        attacks: By name.
+    """
+
+    def __init__(
+        self,
+        images: Dataset,
+        labels: Tensor,
+        specs: Sequence[CaseSpec],
+        defenses: dict[str, Defense],
+        attacks: dict[str, GenerativeGradientLeakage],
+    ) -> None:
+        self.specs = specs
+        self._images = images
+        self._labels = labels
+        self._defenses = defenses
+        self._attacks = attacks
+        self._read = lru_cache(maxsize=4)(self._read_images)  # a client's cases follow one another
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+    def __getitem__(self, position: int) -> Case:
+        spec = self.specs[position]
+        return Case(
+            spec=spec,
+            images=self._read(spec.indices),
+            labels=self._labels[list(spec.indices)],
+            defense=None if spec.defense_name is None else self._defenses[spec.defense_name],
+            attack=None if spec.attack_name is None else self._attacks[spec.attack_name],
+        )
+
+    def cost(self, position: int) -> float:
+        """What a case costs, in evaluations of one candidate image without gradient."""
+        spec = self.specs[position]
+        if spec.attack_name is None:
+            return 0.0
+        return self._attacks[spec.attack_name].cost * len(spec.indices)
+
+    def _read_images(self, indices: tuple[int, ...]) -> Tensor:
+        return torch.stack([self._images[index][0] for index in indices])
+
+
+class _Work(Dataset[Case | UtilitySpec]):
+    """Cases, then federated trainings."""
+
+    def __init__(self, cases: CaseDataset, trainings: Sequence[UtilitySpec]) -> None:
+        self._cases = cases
+        self._trainings = trainings
+
+    def __len__(self) -> int:
+        return len(self._cases) + len(self._trainings)
+
+    def __getitem__(self, position: int) -> Case | UtilitySpec:
+        if position < len(self._cases):
+            return self._cases[position]
+        return self._trainings[position - len(self._cases)]
+
+
+class AuditDataModule(pl.LightningDataModule):
+    """Yields the cases of an audit, one at a time.
+
+    Args:
+        images: Where private images come from.
+        attacks: Attacks by the name they have in results.
+        defenses: Defenses by the name they have in results.
+        idx: The private images within the split: an index, a range such as ``0-99``, a list of
+            both, or an `ImageSelection`.
+        seeds: Seeds of the cases.
+        split: Split the private images are taken from.
+        client_batch: Private images per client; ``idx`` is cut into batches of this size, in order.
+        controls: Which controls to run beside the attacks; an empty list for none.
+        decoys: Images of the private image's class among which it is to be identified.
+
+    Raises:
+        UserError: If a list is empty or has duplicates, a number is negative, or a name is not safe
+            in a file name; from `setup`, if the split lacks an image that is asked for.
+    """
+
+    def __init__(
+        self,
+        images: ImageDataModule,
+        attacks: dict[str, GenerativeGradientLeakage],
+        defenses: dict[str, Defense],
+        idx: PrivateImages = 0,
+        seeds: int | list[int] = 0,
+        split: str = "test",
+        client_batch: int = 1,
+        controls: list[Role] = [  # noqa: B006 - never changed; jsonargparse shows it
+            Role.null_random,
+            Role.null_noise,
+            Role.null_other,
+            Role.bound,
+        ],
+        decoys: int = 100,
+    ) -> None:
+        super().__init__()
+        self.images = images
+        self.attacks = attacks
+        self.defenses = defenses
+        self.idx = idx
+        self.seeds = [seeds] if isinstance(seeds, int) else seeds
+        self.split = split
+        self.client_batch = client_batch
+        self.controls = controls
+        self.decoys = decoys
+        self._is_set_up = False
+        check_positive("client_batch", client_batch)
+        check_non_negative("decoys", decoys)
+        if not isinstance(idx, ImageSelection):
+            listed(idx)
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"seeds is {self.seeds}: it must list at least one value, each once.")
+        if not 0 <= min(self.seeds) <= max(self.seeds) <= _LARGEST_SEED:
+            raise UserError(
+                f"seeds is {self.seeds}: a seed must not be negative, nor above {_LARGEST_SEED}."
+            )
+        if Role.attack in controls:
+            raise UserError("controls lists attack, which is none: attacks are always run.")
+        for what, names in (("defense", defenses), ("attack", attacks)):
+            if not names:
+                raise UserError(f"The audit has no {what}: name at least one under data.{what}s.")
+            for name in names:
+                check_name(what, name)
+
+    def prepare_data(self) -> None:
+        """Lets the image data module prepare its files."""
+        self.images.prepare_data()
+
+    def setup(self, stage: str) -> None:
+        """Opens the images, selects the private ones and lists the cases, unless that is done."""
+        if self._is_set_up:  # by the gate, before the Trainer asks for it
+            return
+        self.images.open_split(self.split)
+        images, labels = self.images.dataset(self.split), self.images.labels(self.split)
+        idx = select(self.idx, len(labels), lambda: labels, self.split)
+        if len(idx) % self.client_batch:
+            raise UserError(
+                f"client_batch is {self.client_batch}, which does not divide the {len(idx)} "
+                "private images of idx: every client needs a whole batch."
+            )
+        batches = [
+            tuple(idx[i : i + self.client_batch]) for i in range(0, len(idx), self.client_batch)
+        ]
+        specs = case_grid(
+            batches, list(self.defenses), list(self.attacks), self.seeds, self.controls
+        )
+        self.labels = labels
+        self.companions = Companions(images, labels, self.decoys)
+        specs = self._without_others(specs)
+        _check_distinct(specs)
+        self.cases = CaseDataset(images, labels, specs, self.defenses, self.attacks)
+        self._finished: frozenset[str] = frozenset()
+        self._is_set_up = True
+
+    def _without_others(self, specs: list[CaseSpec]) -> list[CaseSpec]:
+        """Leaves out ``null_other`` of clients whose classes have no other images."""
+        kept = [
+            spec
+            for spec in specs
+            if spec.role is not Role.null_other or self.companions.have_others(spec.indices)
+        ]
+        if len(kept) < len(specs):
+            _log.warning(
+                "%d cases of the control null_other are left out: the %s split has no other images "
+                "of their classes.",
+                len(specs) - len(kept),
+                self.split,
+            )
+        return kept
+
+    def leave_out_of_account(self, finished: frozenset[str]) -> None:
+        """Says which cases cost nothing any more when they are shared out, the same on all ranks.
+
+        Args:
+            finished: Names.
+        """
+        self._finished = finished
+
+    def test_dataloader(self) -> DataLoader:
+        """This process's share of the work, balanced by cost, without padding."""
+        utility = getattr(self.trainer.lightning_module, "utility", None) if self.trainer else None
+        trainings = [] if utility is None else [UtilitySpec(name) for name in self.defenses]
+        work = _Work(self.cases, trainings)
+        if self.trainer is None or self.trainer.world_size == 1:
+            return DataLoader(work, batch_size=None, num_workers=0)
+        names = [spec.name for spec in self.cases.specs]
+        costs = [
+            1.0 if name in self._finished else 1.0 + self.cases.cost(position)
+            for position, name in enumerate(names)
+        ] + [1.0 if utility is None else utility.cost] * len(trainings)
+        share = share_out(costs, self.trainer.world_size)[self.trainer.global_rank]
+        if not share:  # a rank without batches would skip the hooks at the end, and hang the others
+            return DataLoader([Idle()], batch_size=None, num_workers=0)  # type: ignore[arg-type]
+        return DataLoader(Subset(work, share), batch_size=None, num_workers=0)
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Leaves a case as it is; `AuditModule` moves what it needs."""
+        return batch
+
+
+def _check_distinct(specs: Sequence[CaseSpec]) -> None:
+    """Raises if two cases would share a folder, since parts of their names run together."""
+    known: dict[str, CaseSpec] = {}
+    for spec in specs:
+        other = known.setdefault(spec.name, spec)
+        if other is not spec:
+            raise UserError(
+                f"Two cases are called {spec.name!r}: {_parts(other)} and {_parts(spec)}. Give the "
+                "defense or the attack another name."
+            )
+
+
+def _parts(spec: CaseSpec) -> str:
+    return f"{spec.role} with defense {spec.defense_name!r} and attack {spec.attack_name!r}"

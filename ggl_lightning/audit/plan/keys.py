@@ -1,0 +1,116 @@
+"""Names a case by everything that determines its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+from ggl_lightning.audit.plan.case import Case, Role
+from ggl_lightning.audit.plan.companions import Companions
+from ggl_lightning.audit.plan.identity import class_identity, identity
+from ggl_lightning.clients import UpdateRule
+from ggl_lightning.tensor_hash import hash_tensors
+
+KEY_VERSION = 2
+"""How keys are made. Results whose keys are of another version cannot be told to be the same."""
+
+
+def describe(component: object) -> Any:
+    """The class and public attributes of a defense, attack or search, ready for JSON.
+
+    These classes keep their parameters, and nothing else, in public attributes.
+    """
+    if isinstance(component, Enum):
+        return component.value
+    if component is None or isinstance(component, bool | int | float | str):
+        return component
+    if isinstance(component, list | tuple):
+        return [describe(item) for item in component]
+    if isinstance(component, dict):
+        return {str(key): describe(value) for key, value in component.items()}
+    parameters = {
+        name: describe(value)
+        for name, value in sorted(vars(component).items())
+        if not name.startswith("_")
+    }
+    return {**class_identity(type(component)), **parameters}
+
+
+class CaseKeys:
+    """Keys of cases: the same if and only if the case would be run and scored the same way.
+
+    Device, number of threads and versions of libraries change results by rounding; they are not in
+    a key, but in ``environment.json``.
+
+    Args:
+        rule: How the client's images become an update.
+        client_hash: `identity.module_hash` of the client model.
+        prior_hash: `module_hash` of the prior.
+        companions: Where decoys and other clients' images come from.
+        common: What else all results depend on, how they are scored for one, ready for JSON.
+
+    Attributes:
+        common_hash: Stands for what determines all cases alike.
+    """
+
+    def __init__(
+        self,
+        rule: UpdateRule,
+        client_hash: str,
+        prior_hash: str,
+        companions: Companions,
+        common: dict[str, Any],
+    ) -> None:
+        self._common = {
+            "update_rule": identity(rule),
+            "client": client_hash,
+            "prior": prior_hash,
+            **common,
+        }
+        self.common_hash = key_of(self._common)
+        self._companions = companions
+        self._identities: dict[int, tuple[object, Any]] = {}  # by id, with what keeps it
+        self._hash_others = lru_cache(maxsize=8)(self._hash_images)
+
+    def __call__(self, case: Case) -> str:
+        """The key of a case's result, see `key_of`."""
+        spec = case.spec
+        determinants = {
+            **self._common,
+            "name": spec.name,
+            "role": spec.role.value,
+            "seed": spec.seed,
+            "private": hash_tensors({"images": case.images, "labels": case.labels}),
+            "decoys": self._companions.decoys_hash(spec.indices[0]),
+            "defense": self._identity(case.defense),
+            "attack": self._identity(case.attack),
+        }
+        if spec.role is Role.null_other:
+            others = self._companions.other_indices(spec.indices, spec.seed)
+            determinants["others"] = self._hash_others(tuple(others))
+        return key_of(determinants)
+
+    def _identity(self, component: object) -> Any:
+        """The `identity` of a defense or attack, of which there are few in many cases."""
+        if id(component) not in self._identities:
+            self._identities[id(component)] = (component, identity(component))
+        return self._identities[id(component)][1]
+
+    def _hash_images(self, indices: tuple[int, ...]) -> str:
+        images, labels = self._companions.read(indices)
+        return hash_tensors({"images": images, "labels": labels})
+
+
+def key_of(determinants: dict[str, Any]) -> str:
+    """What stands for everything that determines a result: ``v2-`` and 32 hexadecimal digits."""
+    digest = hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()
+    return f"v{KEY_VERSION}-{digest[:32]}"
+
+
+def key_version(key: object) -> int:
+    """Of which version a key is: 1 before keys said so."""
+    version, dash, _ = str(key).partition("-")
+    return int(version[1:]) if dash and version[:1] == "v" and version[1:].isdigit() else 1

@@ -1,0 +1,1 @@
+"""What an audit leaves in its run folder, written and read."""

@@ -1,0 +1,115 @@
+"""What a case leaves behind: the row of an audit's results, and what stands beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ggl_lightning.attacks.searches.snapshots import RoundLosses
+from ggl_lightning.audit.plan.case import Case
+from ggl_lightning.audit.plan.keys import describe
+
+CaseResult = dict[str, Any]
+"""What is known of a case; flat but for parameters, reasons and details."""
+
+DONE = "done"
+FAILED = "failed"
+
+_UNKNOWN_UNTIL_RUN = (
+    "inferred_labels",
+    "assumed_labels",
+    "label_correct",
+    "label_accuracy",
+    "label_margin",
+    "mse",
+    "psnr",
+    "ssim",
+    "psnr_published",
+    "psnr_random_mean",
+    "rank_pixel",
+    "rank_feature",
+    "decoys",
+    "attribute_agreement",
+    "loss",
+    "trial",
+    "rounds",
+    "evaluations",
+    "seconds",
+    "stop_reason",
+    "defense_estimate",
+)
+
+
+def row(case: Case, key: str, setting: Mapping[str, str]) -> CaseResult:
+    """A case's row before it is run: what is not known yet is None.
+
+    Args:
+        case: The case.
+        key: Its key, see `CaseKeys`.
+        setting: What all cases of an audit share and a comparison must not mix: hashes of client
+            model and prior.
+    """
+    spec = case.spec
+    return {
+        "name": spec.name,
+        "key": key,
+        "role": spec.role.value,
+        "status": DONE,
+        "error": None,
+        "image_index": spec.indices[0],
+        "images": len(spec.indices),
+        "defense": spec.defense_name,
+        "attack": spec.attack_name,
+        "seed": spec.seed,
+        "labels": case.labels.tolist(),
+        **dict.fromkeys(_UNKNOWN_UNTIL_RUN),
+        "defense_parameters": describe(case.defense),
+        "defense_guarantee": {} if case.defense is None else case.defense.guarantee(),
+        "missing_metrics": {},
+        "details": {
+            "indices": list(spec.indices),
+            "attack": describe(case.attack),
+            "setting": dict(setting),
+        },
+    }
+
+
+def failed_row(case: Case, key: str, setting: Mapping[str, str], reason: str) -> CaseResult:
+    """The row of a case that could not be completed.
+
+    Args:
+        case: The case.
+        key: Its key.
+        setting: See `row`.
+        reason: Why, in one line.
+    """
+    return {**row(case, key, setting), "status": FAILED, "error": reason}
+
+
+def without_result(name: str) -> CaseResult:
+    """What is known of a case or training that should have left a result or failure, and has not.
+
+    Args:
+        name: Its name.
+    """
+    return {"name": name, "status": FAILED, "error": "it left no result, nor the reason why"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a completed case leaves behind.
+
+    Attributes:
+        result: Its row.
+        reconstructions: ``(N, 3, H, W)`` in ``[-1, 1]``, in the private images' order.
+        latents: Their latents ``(N, *latent_shape)``.
+        histories: The losses of every round of every trial.
+    """
+
+    result: CaseResult
+    reconstructions: Tensor
+    latents: Tensor
+    histories: Sequence[Sequence[RoundLosses]]

@@ -1,0 +1,1 @@
+"""Runs an audit's cases under Lightning's Trainer and scores what was found."""

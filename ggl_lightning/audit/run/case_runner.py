@@ -1,0 +1,230 @@
+"""Runs one case: what the client sends, what the attacker finds, how close it comes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ggl_lightning.attacks import GenerativeGradientLeakage, Received, Reconstruction
+from ggl_lightning.attacks.labels import infer_labels
+from ggl_lightning.attacks.searches.loop import Notify
+from ggl_lightning.attacks.searches.snapshots import TrialSnapshot
+from ggl_lightning.audit.plan.case import Case, Role
+from ggl_lightning.audit.plan.companions import Companions
+from ggl_lightning.audit.plan.controls import noise_like
+from ggl_lightning.audit.plan.keys import describe
+from ggl_lightning.audit.results.row import Outcome, row
+from ggl_lightning.audit.run.matching import match_to_originals
+from ggl_lightning.audit.run.received_update import EMPTY, check_update, is_empty
+from ggl_lightning.audit.run.scoring import Scorer
+from ggl_lightning.clients import ClassifierLayer, Update, UpdateRule
+from ggl_lightning.defenses import ClientSide
+from ggl_lightning.metrics import InferredLabelAccuracy
+from ggl_lightning.priors.base import Prior
+from ggl_lightning.seeding import seeded
+
+_log = logging.getLogger(__name__)
+
+
+class CaseRunner:
+    """Runs cases, one after the other.
+
+    Args:
+        client_model: The client model, in eval mode, on the prior's device.
+        classifier: Its last layer.
+        prior: The prior.
+        update_rule: How a client's images become an update.
+        scorer: Scores reconstructions.
+        companions: Where other clients' images come from.
+        setting: For the results, see `row`.
+    """
+
+    def __init__(
+        self,
+        client_model: nn.Module,
+        classifier: ClassifierLayer,
+        prior: Prior,
+        update_rule: UpdateRule,
+        scorer: Scorer,
+        companions: Companions,
+        setting: Mapping[str, str],
+    ) -> None:
+        self._client_model = client_model
+        self._classifier = classifier
+        self._prior = prior
+        self._rule = update_rule
+        self._scorer = scorer
+        self._companions = companions
+        self._setting = setting
+
+    def run(
+        self, case: Case, key: str, notify: Notify, resume: Sequence[TrialSnapshot] = ()
+    ) -> Outcome:
+        """Runs one case, whatever the surrounding grad mode is.
+
+        Args:
+            case: The case.
+            key: Its key, for the result.
+            notify: Told of the search's rounds.
+            resume: What was kept of the case when it was interrupted.
+
+        Raises:
+            UnusableUpdateError: If the update is not finite.
+            NonFiniteLossError: If the objective becomes NaN or infinite.
+        """
+        originals = case.images.to(self._prior.device)
+        # Some optimisers draw from the global generators: seed them per case and put them back.
+        with seeded(case.spec.seed):
+            if case.spec.role is Role.null_random:
+                return self._random(case, key, originals)
+            with torch.enable_grad():
+                found, received = self._search(case, originals, notify, resume)
+        empty = received is not None and is_empty(received.update)
+        return self._outcome(case, key, originals, found, empty)
+
+    def _random(self, case: Case, key: str, originals: Tensor) -> Outcome:
+        started = time.perf_counter()
+        labels = case.labels.to(originals.device)
+        scores, images, latents = self._scorer.score_random(
+            originals, labels, case.spec.indices, case.spec.seed
+        )
+        result = {
+            **row(case, key, self._setting),
+            **scores,
+            "assumed_labels": case.labels.tolist(),
+            "psnr_random_mean": scores["psnr"],
+            "rounds": 0,
+            "evaluations": 0,
+            "seconds": time.perf_counter() - started,
+        }
+        return Outcome(result, images.cpu(), latents.cpu(), histories=[])
+
+    def _search(
+        self, case: Case, originals: Tensor, notify: Notify, resume: Sequence[TrialSnapshot]
+    ) -> tuple[Reconstruction, Received | None]:
+        """What was found, and what it was found from."""
+        attack, labels, seed = case.attack, case.labels.to(originals.device), case.spec.seed
+        assert attack is not None
+        if case.spec.role is Role.bound:
+            return attack.invert(originals, labels, self._prior, seed, notify, resume), None
+        received = self._received(case, attack, originals, labels)
+        if case.spec.role is not Role.attack:
+            received = self._controlled(case, received)
+        if is_empty(received.update):
+            _log.warning("%s: %s.", case.spec.name, EMPTY)
+        found = attack.run(
+            received, self._client_model, self._classifier, self._prior, seed, notify, resume
+        )
+        return found, received
+
+    def _controlled(self, case: Case, received: Received) -> Received:
+        """A null's update in the place of the received one, with the labels the attack assumes.
+
+        A null that inferred other labels would be beaten by the label alone.
+        """
+        labels = received.labels
+        if labels is None:
+            inferred = infer_labels(received.update, self._classifier, received.count)
+            labels = torch.tensor(inferred.labels)
+        if case.spec.role is Role.null_noise:
+            update = noise_like(received.update, case.spec.seed)
+        else:
+            others = self._companions.other_indices(case.spec.indices, case.spec.seed)
+            images, other_labels = (x.to(self._prior.device) for x in self._companions.read(others))
+            update = self._defended(case, images, other_labels)
+        return replace(received, update=update, labels=labels)
+
+    def _received(
+        self, case: Case, attack: GenerativeGradientLeakage, images: Tensor, labels: Tensor
+    ) -> Received:
+        assert case.defense is not None
+        return Received(
+            update=self._defended(case, images, labels),
+            count=len(images),
+            rule=self._rule,
+            defense=case.defense,
+            labels=labels if attack.known_label else None,
+        )
+
+    def _defended(self, case: Case, images: Tensor, labels: Tensor) -> Update:
+        assert case.defense is not None
+        assert case.spec.defense_name is not None
+        client = ClientSide(
+            model=self._client_model,
+            images=images,
+            labels=labels,
+            classifier=self._classifier,
+            generator=torch.Generator().manual_seed(case.spec.seed),
+        )
+        true = self._rule(self._client_model, images, labels)
+        sent = case.defense(true, client)
+        check_update(sent, case.spec.defense_name, true)
+        return sent
+
+    def _outcome(
+        self, case: Case, key: str, originals: Tensor, found: Reconstruction, empty: bool
+    ) -> Outcome:
+        if case.spec.role is Role.bound:
+            order = torch.arange(len(found.images))  # it knows which image is which
+        else:
+            order = match_to_originals(found.images, case.images)
+        reconstructions, labels = found.images[order], found.labels[order]
+        with torch.no_grad():
+            scores = self._scorer.score(
+                reconstructions.to(originals.device), originals, case.spec.indices
+            )
+            random_psnr = self._scorer.random_psnr(originals, labels, case.spec.seed)
+        base = row(case, key, self._setting)
+        result = {
+            **base,
+            **self._label_fields(case, found, empty),
+            **scores,
+            "missing_metrics": scores["missing_metrics"] | self._missing_labels(case, found, empty),
+            "psnr_random_mean": random_psnr,
+            "assumed_labels": labels.tolist(),
+            "loss": found.loss,
+            "trial": found.trial,
+            "rounds": found.rounds,
+            "evaluations": found.evaluations,
+            "seconds": found.seconds,
+            "stop_reason": "; ".join(found.stop_reasons) or None,
+            "defense_estimate": found.estimate,
+            "details": {
+                **base["details"],
+                "trial_losses": found.trial_losses,
+                "update_rule": describe(self._rule),
+                "device": str(originals.device),
+                "evaluation": found.evaluation,
+            },
+        }
+        return Outcome(result, reconstructions, found.latents[order], found.histories)
+
+    def _label_fields(self, case: Case, found: Reconstruction, empty: bool) -> dict[str, Any]:
+        """What label inference achieved; of a control nothing, since it is given labels."""
+        if case.spec.role is not Role.attack or found.inferred is None:
+            return {}
+        if empty:  # the label that is assumed then is that of a tie
+            return {"label_correct": False, "label_accuracy": 0.0, "label_margin": 0.0}
+        inferred = found.inferred.labels
+        accuracy = InferredLabelAccuracy()(torch.tensor(inferred), case.labels).item()
+        return {
+            "inferred_labels": inferred,
+            "label_correct": accuracy == 1,
+            "label_accuracy": accuracy,
+            "label_margin": found.inferred.margin,
+        }
+
+    def _missing_labels(self, case: Case, found: Reconstruction, empty: bool) -> dict[str, str]:
+        """Why no labels were inferred from an update."""
+        if case.spec.role is not Role.attack:
+            return {}
+        if found.inferred is None:
+            reason = "the client model's last layer is frozen, hence in no update"
+            return dict.fromkeys(("inferred_labels", "label_accuracy"), reason)
+        return {"inferred_labels": EMPTY} if empty else {}

@@ -1,0 +1,151 @@
+"""What an audit would do, and how long it would take."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import torch
+
+from ggl_lightning.attacks import GenerativeGradientLeakage
+from ggl_lightning.attacks.searches.loop import SearchLoop
+from ggl_lightning.audit.plan.case import Role, UtilitySpec
+from ggl_lightning.audit.plan.data_module import AuditDataModule
+from ggl_lightning.audit.run.module import AuditModule
+from ggl_lightning.clients.validation import has_batch_norm
+
+_EVAL_MODE = (
+    "The client model has batch-norm, which is in eval mode throughout: it takes its running "
+    "statistics, not those of the client's images."
+)
+_ROUNDS = 4
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Cases of one role, defense and attack that are still to be run."""
+
+    title: str
+    cases: int
+    evaluations: int
+    seconds: float
+
+
+def describe_audit(module: AuditModule, grid: AuditDataModule) -> str:
+    """Lists the cases still to be run with their evaluations and an estimate of their time.
+
+    Nothing is written. Every attack's first rounds are run once, on its first case, for the
+    estimate: on this machine and device, in one process.
+
+    Args:
+        module: The audit, which has been admitted.
+        grid: Its cases.
+
+    Returns:
+        Text for the user.
+
+    Raises:
+        UserError: As the audit itself would.
+    """
+    done = module.run_folder.check(module.grid_keys)
+    specs = [spec for spec in grid.cases.specs if spec.name not in done]
+    counts = Counter((spec.role, spec.defense_name, spec.attack_name) for spec in specs)
+    seconds: dict[tuple[str, bool], float] = {}
+    lines = []
+    for (role, defense, attack), count in counts.items():
+        if attack is None:
+            lines.append(_Line(role.value, count, 0, 0.0))
+            continue
+        kind = (attack, role is Role.bound)
+        if kind not in seconds:
+            first = next(s for s in specs if (s.role, s.attack_name) == (role, attack))
+            seconds[kind] = _seconds(module, grid, grid.cases.specs.index(first))
+        evaluations = grid.attacks[attack].evaluations
+        title = " ".join(part for part in (role.value, defense, attack) if part)
+        lines.append(_Line(title, count, count * evaluations, count * seconds[kind]))
+    lines += _training_lines(module)
+    text = _text(lines, len(grid.cases), len(done))
+    return f"{text}\n{_EVAL_MODE}" if has_batch_norm(module.client_model) else text
+
+
+def _training_lines(module: AuditModule) -> list[_Line]:
+    """Federated trainings still to be run, each timed over its first rounds."""
+    if module.trainings is None:
+        return []
+    missing = [
+        name for name in module.training_keys if module.run_folder.load_training(name) is None
+    ]
+    return [
+        _Line(
+            f"training under {name}",
+            1,
+            0,
+            module.trainings.estimate(UtilitySpec(name), module.device),
+        )
+        for name in missing
+    ]
+
+
+def _seconds(module: AuditModule, grid: AuditDataModule, position: int) -> float:
+    """Time of one case, from its first rounds."""
+    case = grid.cases[position]
+    attack = case.attack
+    assert attack is not None
+    short = copy.copy(attack)
+    short.n_trials = 1
+    rounds: list[tuple[float, int]] = []
+
+    def stop_soon(hook: str, loop: SearchLoop) -> None:
+        if hook == "on_round_end":
+            rounds.append((loop.elapsed, loop.evaluations))
+            if loop.round >= _ROUNDS or loop.elapsed > _SECONDS:
+                loop.request_stop("measured")
+
+    runner = module.runner(grid)
+    runner.run(replace(case, attack=short), "", stop_soon)
+    # The first round also pays for what is done once.
+    (start, before), (end, after) = (rounds[0] if len(rounds) > 1 else (0.0, 0)), rounds[-1]
+    return (end - start) / (after - before) * _evaluations_alike(attack)
+
+
+def _evaluations_alike(attack: GenerativeGradientLeakage) -> float:
+    """The attack's cost in evaluations like those of its first rounds."""
+    search, budget = attack.search, attack.budget
+    return attack.cost * search.evaluations(budget) / search.cost(budget)
+
+
+def _text(lines: list[_Line], cases: int, done: int) -> str:
+    rows = [("", "evaluations", "about", "")]
+    rows += [(str(n.cases), str(n.evaluations), duration(n.seconds), n.title) for n in lines]
+    total = _Line(
+        "all",
+        sum(line.cases for line in lines),
+        sum(line.evaluations for line in lines),
+        sum(line.seconds for line in lines),
+    )
+    rows.append((str(total.cases), str(total.evaluations), duration(total.seconds), total.title))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    table = ["  ".join([*map(str.rjust, row, widths), row[3]]).rstrip() for row in rows]
+    return "\n".join(
+        [
+            f"{cases} cases, {done} of them done. Still to be run, one after the other:",
+            *table,
+            f"Measured on {torch.get_num_threads()} threads by the first rounds of each attack; "
+            "a search whose later rounds take longer (a Gaussian process) takes longer.",
+        ]
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time for people: two units at the most."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d} min"
+    return f"{hours // 24} d {hours % 24} h"

@@ -1,0 +1,183 @@
+"""Everything that is measured of reconstructions beside their private images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ggl_lightning.audit.plan.companions import Companions
+from ggl_lightning.audit.results.measures import PSNR_CEILING
+from ggl_lightning.audit.run.matching import match_to_originals
+from ggl_lightning.clients import ClassifierLayer
+from ggl_lightning.metrics import (
+    AttributeAgreement,
+    ReconstructionMetrics,
+    identification_ranks,
+    mean_psnr,
+    representation_of,
+    tells_apart,
+)
+from ggl_lightning.priors.base import Prior
+from ggl_lightning.priors.batched import generate_in_batches
+
+_NO_CLASSIFIERS = "no attribute classifiers: name some under model.attribute_classifiers"
+_COLLAPSED = (
+    "the client model's features of the private image and of its decoys are equal up to rounding"
+)
+_NO_DECOYS = "no decoys: data.decoys is 0, or the class has no other image"
+
+
+class Scorer:
+    """Scores the reconstructions of one client.
+
+    Args:
+        metrics: What compares a reconstruction with its private image.
+        client_model: The client model, in eval mode.
+        classifier: Its last layer; its input are the features that identify an image.
+        prior: The prior.
+        companions: Where decoys come from.
+        attribute_classifiers: Classifiers of images ``(N, 3, H, W)`` to logits, by attribute.
+        random_samples: Random samples of the prior that are compared with each private image.
+    """
+
+    def __init__(
+        self,
+        metrics: ReconstructionMetrics,
+        client_model: nn.Module,
+        classifier: ClassifierLayer,
+        prior: Prior,
+        companions: Companions,
+        attribute_classifiers: Mapping[str, nn.Module],
+        random_samples: int,
+    ) -> None:
+        self._collection = metrics.collection().to(prior.device)
+        self._missing = dict(metrics.missing)
+        if not attribute_classifiers:
+            self._missing["attribute_agreement"] = _NO_CLASSIFIERS
+        self._features = representation_of(client_model, classifier.layer)
+        self._prior = prior
+        self._companions = companions
+        self._attribute_classifiers = dict(attribute_classifiers)
+        self._random_samples = random_samples
+        # Successive cases mostly share label and seed; more images would fill the memory.
+        self._random = lru_cache(maxsize=2)(self._draw_random)
+        # Successive cases are of one client.
+        self._decoy_features = lru_cache(maxsize=1)(self._features_of_decoys)
+
+    def score(
+        self, reconstructions: Tensor, originals: Tensor, indices: tuple[int, ...]
+    ) -> dict[str, Any]:
+        """Scores reconstructions in their originals' order.
+
+        Args:
+            reconstructions: ``(N, 3, H, W)`` in ``[-1, 1]``, on the prior's device.
+            originals: The private images, likewise.
+            indices: Their indices in the split.
+
+        Returns:
+            The result's fields: every metric, ``rank_pixel``, ``rank_feature`` and ``decoys`` (of a
+            client's first image), ``attribute_agreement`` and ``missing_metrics``. What cannot be
+            computed is None, with its reason in ``missing_metrics``.
+        """
+        missing = dict(self._missing)
+        ranks = self._ranks(reconstructions[:1], originals[:1], indices[0])
+        if ranks["decoys"] == 0:
+            missing |= dict.fromkeys(("rank_pixel", "rank_feature"), _NO_DECOYS)
+        elif ranks["rank_feature"] is None:
+            missing["rank_feature"] = _COLLAPSED
+        return {
+            **self._image_metrics(reconstructions, originals),
+            **dict.fromkeys(name for name in self._missing if name != "attribute_agreement"),
+            **ranks,
+            "attribute_agreement": self._agreement(reconstructions, originals),
+            "missing_metrics": missing,
+        }
+
+    def random_psnr(self, originals: Tensor, labels: Tensor, seed: int) -> float:
+        """Mean PSNR of random samples of the prior with the given labels, in dB."""
+        values = [
+            mean_psnr(self._random(int(label), seed, position)[0], original)
+            for position, (label, original) in enumerate(zip(labels, originals, strict=True))
+        ]
+        return _mean("psnr", values, [1] * len(values))
+
+    def score_random(
+        self, originals: Tensor, labels: Tensor, indices: tuple[int, ...], seed: int
+    ) -> tuple[dict[str, Any], Tensor, Tensor]:
+        """Scores random samples of the prior as if they were reconstructions.
+
+        Args:
+            originals: Private images ``(N, 3, H, W)`` in ``[-1, 1]``, on the prior's device.
+            labels: Their labels ``(N,)``.
+            indices: Their indices in the split.
+            seed: Seeds the samples.
+
+        Returns:
+            Scores: means over all samples; ranks are of the first sample alone, so that they can
+            be counted like an attack's. And that first sample, ``(N, 3, H, W)``, with its latents.
+        """
+        drawn = [self._random(int(label), seed, i) for i, label in enumerate(labels)]
+        samples = torch.stack([images for images, _ in drawn], dim=1)
+        # Matched as reconstructions are, or chance would look worse than it is.
+        orders = [match_to_originals(sample, originals) for sample in samples]
+        samples = torch.stack([s[order] for s, order in zip(samples, orders, strict=True)])
+        scores = self.score(samples[0], originals, indices)
+        repeated = originals.repeat(len(samples), 1, 1, 1)
+        scores |= self._image_metrics(samples.flatten(0, 1), repeated)
+        scores["attribute_agreement"] = self._agreement(samples.flatten(0, 1), repeated)
+        latents = torch.stack([latents[0] for _, latents in drawn])
+        return scores, samples[0], latents[orders[0]]
+
+    def _draw_random(self, label: int, seed: int, position: int) -> tuple[Tensor, Tensor]:
+        """Random samples for one image of a client: images and latents."""
+        random = torch.Generator().manual_seed(seed)
+        for _ in range(position + 1):  # images of a client differ, also those of one class
+            latents = self._prior.sample(self._random_samples, random)
+        labels = torch.full((len(latents),), label, device=self._prior.device)
+        return generate_in_batches(self._prior, latents, labels), latents
+
+    def _image_metrics(self, reconstructions: Tensor, originals: Tensor) -> dict[str, float]:
+        parts: dict[str, list[float]] = {}
+        counts: list[int] = []
+        for ours, theirs in zip(reconstructions.split(64), originals.split(64), strict=True):
+            # ``forward`` is of these images alone: other ranks score other cases.
+            for name, mean in self._collection(ours, theirs).items():
+                parts.setdefault(name, []).append(mean.item())
+            counts.append(len(ours))
+        return {name: _mean(name, means, counts) for name, means in parts.items()}
+
+    def _ranks(self, reconstruction: Tensor, original: Tensor, index: int) -> dict[str, Any]:
+        count = len(self._companions.decoy_indices(index))
+        if count == 0:
+            return {"rank_pixel": None, "rank_feature": None, "decoys": 0}
+        decoys = self._companions.decoys(index).to(original)
+        pixel = identification_ranks(reconstruction, original, decoys)
+        found, private = self._features(reconstruction), self._features(original)
+        of_decoys = self._decoy_features(index)
+        known: dict[str, Any] = {"rank_pixel": int(pixel[0]), "decoys": count}
+        if not tells_apart(private, of_decoys) and tells_apart(original, decoys):
+            return {**known, "rank_feature": None}
+        feature = identification_ranks(found, private, of_decoys, computed=True)
+        return {**known, "rank_feature": int(feature[0])}
+
+    def _features_of_decoys(self, index: int) -> Tensor:
+        parts = self._companions.decoys(index).split(64)
+        return torch.cat([self._features(part.to(self._prior.device)) for part in parts])
+
+    def _agreement(self, reconstructions: Tensor, originals: Tensor) -> float | None:
+        if not self._attribute_classifiers:
+            return None
+        metric = AttributeAgreement(self._attribute_classifiers).to(originals.device)
+        return metric(reconstructions, originals).item()
+
+
+def _mean(name: str, means: list[float], counts: list[int]) -> float:
+    """The mean over images, from those over parts of them."""
+    if name in PSNR_CEILING and len({math.isinf(mean) for mean in means}) > 1:
+        means = [min(mean, PSNR_CEILING[name]) for mean in means]
+    return sum(mean * count for mean, count in zip(means, counts, strict=True)) / sum(counts)

@@ -1,0 +1,100 @@
+"""An audit's outcome in TensorBoard: parameters beside metrics, and every client's pictures."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from itertools import groupby, islice
+from pathlib import Path
+
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torchvision.transforms.functional import to_tensor
+from torchvision.utils import make_grid
+
+from ggl_lightning.audit.plan.case import Role
+from ggl_lightning.audit.results.measures import metric_value
+from ggl_lightning.audit.results.pictures import read_picture
+from ggl_lightning.audit.results.row import DONE, CaseResult
+from ggl_lightning.audit.results.run_folder import RunFolder
+
+_METRICS = ("psnr", "ssim", "mse", "lpips_vgg", "lpips_alex", "loss", "rank_pixel", "rank_feature")
+_MOST_CASES = 500  # a file each
+_MOST_CLIENTS = 100
+
+
+def log_outcome(
+    loggers: Sequence[TensorBoardLogger], folder: RunFolder, rows: Sequence[CaseResult]
+) -> None:
+    """Writes HParams of the attacks' cases and a picture for every client.
+
+    What an earlier run into the same folder has written is not written again. Beyond 500 cases and
+    100 clients the rest is left to the report.
+
+    Args:
+        loggers: Where to.
+        folder: The run folder the pictures are in.
+        rows: All rows of the audit.
+    """
+    done = [row for row in rows if row["status"] == DONE]
+    for logger in loggers:
+        for row in [row for row in done if row["role"] == Role.attack][:_MOST_CASES]:
+            _log_parameters(Path(logger.log_dir) / "hparams" / row["name"], row)
+        clients = groupby(done, key=lambda row: (row["seed"], row["image_index"]))
+        for (seed, index), members in islice(clients, _MOST_CLIENTS):
+            cases = list(members)
+            tag = f"clients/image{index:06d}_seed{seed}"
+            picture = _picture(folder, cases)
+            if picture is not None:
+                logger.experiment.add_image(tag, picture)
+                logger.experiment.add_text(tag, _caption(cases))
+
+
+def _log_parameters(path: Path, row: CaseResult) -> None:
+    if path.exists():
+        return
+    parameters = {
+        name: value
+        for name, value in (row["defense_parameters"] or {}).items()
+        if isinstance(value, bool | int | float | str) and name != "class"
+    }
+    given = {"defense": row["defense"], "attack": row["attack"], "seed": row["seed"]}
+    unfinished = path.with_name(f".{path.name}")
+    try:
+        with SummaryWriter(str(unfinished)) as writer:
+            writer.add_hparams(
+                {**given, "image": row["image_index"], **parameters},
+                {
+                    name: value
+                    for name in _METRICS
+                    if (value := metric_value(row, name)) is not None
+                },
+                run_name=".",
+            )
+        unfinished.rename(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _picture(folder: RunFolder, cases: Sequence[CaseResult]) -> Tensor | None:
+    """Private images, then every case's reconstruction, in their order: ``(3, H, W)`` in [0, 1].
+
+    None if one of them cannot be read.
+    """
+    files = [folder.picture(cases[0]["name"], "original")]
+    files += [folder.picture(case["name"], "reconstruction") for case in cases]
+    images = [to_tensor(image) for file in files if (image := read_picture(file)) is not None]
+    if len(images) < len(files):
+        return None
+    return make_grid(torch.stack(images), nrow=len(images), padding=2, pad_value=1)
+
+
+def _caption(cases: Sequence[CaseResult]) -> str:
+    """What stands at each place of the picture, as a Markdown list."""
+    titles = [
+        " ".join(str(case[part]) for part in ("role", "defense", "attack") if case[part])
+        for case in cases
+    ]
+    return "\n".join(f"{place}. {title}" for place, title in enumerate(["private", *titles], 1))

@@ -1,0 +1,79 @@
+"""Defenses compared pair by pair on the same images."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import torch
+from scipy.stats import false_discovery_control
+
+from ggl_lightning.audit.results.measures import Image, Row, image_of, is_done, metric_value
+from ggl_lightning.audit.statistics.plain import LOCAL, plain
+from ggl_lightning.audit.statistics.result_index import ResultIndex
+from ggl_lightning.metrics import PairedDifference
+
+COMPARED = ("psnr", "ssim", "mse", "lpips_vgg", "lpips_alex")
+"""Metrics in which defenses are compared."""
+
+
+def defense_differences(index: ResultIndex) -> list[dict[str, Any]]:
+    """Paired differences between all pairs of defenses, for every attack and `COMPARED` metric.
+
+    Cases are paired by image and seed. A metric that no case of an attack has is left out.
+
+    Returns:
+        One object per attack, metric and pair: ``attack``, ``metric``, ``defense_a``,
+        ``defense_b``, and ``mean`` (a minus b), ``low``, ``high``, ``p_value``, ``p_adjusted`` and
+        ``count``, or ``missing``. ``p_adjusted`` keeps the false discovery rate over the whole list
+        under any dependence (Benjamini and Yekutieli 2001).
+    """
+    found = []
+    for attack in dict.fromkeys(attack for _, attack in index.groups):
+        defenses = [defense for defense, of in index.groups if of == attack]
+        for metric in COMPARED:
+            values = {name: _values(index.groups[name, attack], metric) for name in defenses}
+            if not any(values.values()):
+                continue
+            found += [
+                {"attack": attack, "metric": metric, "defense_a": a, "defense_b": b}
+                | _difference(values[a], values[b])
+                for a, b in combinations(defenses, 2)
+            ]
+    _adjust(found)
+    return found
+
+
+def _values(cases: list[Row], metric: str) -> dict[tuple[Image, int], float]:
+    return {
+        (image_of(row), row["seed"]): value
+        for row in cases
+        if is_done(row) and (value := metric_value(row, metric)) is not None
+    }
+
+
+def _difference(
+    a: dict[tuple[Image, int], float], b: dict[tuple[Image, int], float]
+) -> dict[str, Any]:
+    shared = sorted(a.keys() & b.keys())
+    if not shared:
+        return {"missing": "no image and seed has both"}
+    ids = {image: i for i, image in enumerate(dict.fromkeys(image for image, _ in shared))}
+    statistic = PairedDifference(**LOCAL)
+    statistic.update(
+        torch.tensor([ids[image] for image, _ in shared]),
+        a=torch.tensor([a[case] for case in shared], dtype=torch.float64),
+        b=torch.tensor([b[case] for case in shared], dtype=torch.float64),
+    )
+    return plain(statistic)
+
+
+def _adjust(differences: list[dict[str, Any]]) -> None:
+    for difference in differences:
+        if "mean" in difference:
+            difference["p_adjusted"] = None
+    tested = [one for one in differences if one.get("p_value") is not None]
+    if tested:
+        adjusted = false_discovery_control([one["p_value"] for one in tested], method="by")
+        for one, p_value in zip(tested, adjusted, strict=True):
+            one["p_adjusted"] = float(p_value)

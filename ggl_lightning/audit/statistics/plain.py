@@ -1,0 +1,46 @@
+"""Statistics as plain numbers, ready for strict JSON, or the reason why there are none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ggl_lightning.audit.results.measures import Row, is_done
+from ggl_lightning.metrics import MissingError, Statistic
+
+LOCAL: dict[str, Any] = {"sync_on_compute": False}
+"""Arguments of statistics that one process computes of all results: others do not wait for it."""
+
+
+def plain(statistic: Statistic) -> dict[str, Any]:
+    """What a statistic computes, as plain numbers.
+
+    Returns:
+        Its numbers by name, or ``{"missing": reason}``. An interval alone that is missing is
+        ``low`` and ``high`` of None, with ``interval_missing``, the reason; another number that is
+        missing is None.
+    """
+    try:
+        found: dict[str, Any] = {name: t.item() for name, t in statistic.compute().items()}
+    except MissingError as missing:
+        return {"missing": missing.reason}
+    for part, reason in statistic.missing.items():
+        if part == "interval":
+            found |= {"low": None, "high": None, "interval_missing": reason}
+        else:
+            found[part] = None
+    return found
+
+
+def why_missing(cases: list[Row], name: str, otherwise: str = "the results hold no value") -> str:
+    """Why none of some cases has a number.
+
+    Args:
+        cases: The cases, at least one.
+        name: The number's name in results.
+        otherwise: The reason if the results give none.
+    """
+    done = [row for row in cases if is_done(row)]
+    if not done:
+        return "the only case failed" if len(cases) == 1 else f"all {len(cases)} cases failed"
+    given = [(row.get("missing_metrics") or {}).get(name) for row in done]
+    return "; ".join(dict.fromkeys(reason for reason in given if reason)) or otherwise

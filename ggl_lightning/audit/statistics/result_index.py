@@ -1,0 +1,112 @@
+"""Results of one or several runs, without duplicates, and the controls that belong to each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+from ggl_lightning.audit.results.measures import Row, image_of, is_done
+from ggl_lightning.errors import UserError
+
+NULLS = ("null_random", "null_noise", "null_other")
+"""Roles of controls that know nothing of the private image but its label."""
+
+BOUND = "bound"
+"""Role of the control that knows the private image itself."""
+
+Group: TypeAlias = tuple[str, str]
+"""Names of a defense and an attack."""
+
+
+class ResultIndex:
+    """The cases of all runs, by what they are of.
+
+    A case that several runs hold counts once: one that is done rather than a failed one, else the
+    first.
+
+    Args:
+        rows: Results; those without a role are attacks.
+        utility_rows: What the defenses cost.
+
+    Raises:
+        UserError: If one name stands for different settings.
+    """
+
+    def __init__(self, rows: Sequence[Row], utility_rows: Sequence[Row] = ()) -> None:
+        _check_names([*rows, *utility_rows], "defense", lambda row: row.get("defense_parameters"))
+        _check_names(rows, "attack", _attack_settings)
+        self._cases = _without_duplicates(rows, _identity)
+        self._utility = _without_duplicates(utility_rows, lambda row: (row["defense"], row["seed"]))
+        self._roles = {_role(row) for row in self._cases.values()}
+        self.groups: dict[Group, list[Row]] = {}
+        for row in self._cases.values():
+            if _role(row) == "attack":
+                self.groups.setdefault((row["defense"], row["attack"]), []).append(row)
+
+    def has(self, role: str) -> bool:
+        """Whether any case has a role."""
+        return role in self._roles
+
+    def control(self, role: str, row: Row) -> Row | None:
+        """The finished control of an attack's case, if there is one.
+
+        Args:
+            role: One of `NULLS`, matched on image and seed, and on defense and attack where it
+                attacks an update; or `BOUND`, on image, attack and seed.
+            row: The attack's case.
+        """
+        defense = row["defense"] if role in ("null_noise", "null_other") else None
+        attack = None if role == "null_random" else row["attack"]
+        found = self._cases.get((role, image_of(row), defense, attack, row["seed"]))
+        return found if found is not None and is_done(found) else None
+
+    def utility(self, defense: str) -> list[Row]:
+        """The trainings under a defense, failed ones included."""
+        return [row for row in self._utility.values() if row["defense"] == defense]
+
+
+def _role(row: Row) -> str:
+    return row.get("role") or "attack"
+
+
+def _identity(row: Row) -> tuple[Any, ...]:
+    role = _role(row)
+    defense = row["defense"] if role in ("attack", "null_noise", "null_other") else None
+    attack = None if role == "null_random" else row["attack"]
+    return role, image_of(row), defense, attack, row["seed"]
+
+
+def _without_duplicates(rows: Iterable[Row], identity: Any) -> dict[Any, Row]:
+    kept: dict[Any, Row] = {}
+    for row in rows:
+        same = kept.setdefault(identity(row), row)
+        if same is row:
+            continue
+        if same.get("key") != row.get("key"):
+            raise UserError(
+                f"Two results are called {row.get('name')!r} but were run with different settings: "
+                "they cannot be told apart in one table. Give the defense or the attack another "
+                "name in one of the runs."
+            )
+        if is_done(row) and not is_done(same):
+            kept[identity(row)] = row
+    return kept
+
+
+def _check_names(rows: Iterable[Row], what: str, settings: Any) -> None:
+    known: dict[str, str] = {}
+    for row in rows:
+        name, found = row.get(what), settings(row)
+        if not name or not found or _role(row) != "attack":
+            continue
+        text = json.dumps(found, sort_keys=True)
+        if known.setdefault(name, text) != text:
+            raise UserError(
+                f"The {what} {name!r} is {known[name]} in one result and {text} in another: they "
+                f"cannot be averaged. Give the {what} another name in one of the runs."
+            )
+
+
+def _attack_settings(row: Row) -> Any:
+    return (row.get("details") or {}).get("attack")
