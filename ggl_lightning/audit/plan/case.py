@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from torch import Tensor
 
-from ggl_lightning.attacks import GenerativeGradientLeakage
+from ggl_lightning.attacks import Attack
 from ggl_lightning.defenses import Defense
 from ggl_lightning.errors import UserError
 
@@ -85,7 +85,7 @@ class Case:
     images: Tensor
     labels: Tensor
     defense: Defense | None
-    attack: GenerativeGradientLeakage | None
+    attack: Attack | None
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.attacks import GenerativeGradientLeakage, Received, Reconstruction
+from ggl_lightning.attacks import Attack, Finding, Progress, Received, Target
 from ggl_lightning.attacks.labels import infer_labels
-from ggl_lightning.attacks.searches.loop import Notify
-from ggl_lightning.attacks.searches.snapshots import TrialSnapshot
 from ggl_lightning.audit.plan.case import Case, Role
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.controls import noise_like
@@ -58,21 +56,19 @@ class CaseRunner:
         self._client_model = client_model
         self._classifier = classifier
         self._prior = prior
+        self._target = Target(client_model, classifier, prior)
         self._rule = update_rule
         self._scorer = scorer
         self._companions = companions
         self._setting = setting
 
-    def run(
-        self, case: Case, key: str, notify: Notify, resume: Sequence[TrialSnapshot] = ()
-    ) -> Outcome:
+    def run(self, case: Case, key: str, progress: Progress) -> Outcome:
         """Runs one case, whatever the surrounding grad mode is.
 
         Args:
             case: The case.
             key: Its key, for the result.
-            notify: Told of the search's rounds.
-            resume: What was kept of the case when it was interrupted.
+            progress: What to tell of its attack, and what was kept of it when it was interrupted.
 
         Raises:
             UnusableUpdateError: If the update is not finite.
@@ -84,7 +80,7 @@ class CaseRunner:
             if case.spec.role is Role.null_random:
                 return self._random(case, key, originals)
             with torch.enable_grad():
-                found, received = self._search(case, originals, notify, resume)
+                found, received = self._search(case, originals, progress)
         empty = received is not None and is_empty(received.update)
         return self._outcome(case, key, originals, found, empty)
 
@@ -103,25 +99,22 @@ class CaseRunner:
             "evaluations": 0,
             "seconds": time.perf_counter() - started,
         }
-        return Outcome(result, images.cpu(), latents.cpu(), histories=[])
+        return Outcome(result, images.cpu(), {"latent": latents.cpu()}, histories=[])
 
     def _search(
-        self, case: Case, originals: Tensor, notify: Notify, resume: Sequence[TrialSnapshot]
-    ) -> tuple[Reconstruction, Received | None]:
+        self, case: Case, originals: Tensor, progress: Progress
+    ) -> tuple[Finding, Received | None]:
         """What was found, and what it was found from."""
         attack, labels, seed = case.attack, case.labels.to(originals.device), case.spec.seed
         assert attack is not None
         if case.spec.role is Role.bound:
-            return attack.invert(originals, labels, self._prior, seed, notify, resume), None
+            return attack.invert(originals, labels, self._target, seed, progress), None
         received = self._received(case, attack, originals, labels)
         if case.spec.role is not Role.attack:
             received = self._controlled(case, received)
         if is_empty(received.update):
             _log.warning("%s: %s.", case.spec.name, EMPTY)
-        found = attack.run(
-            received, self._client_model, self._classifier, self._prior, seed, notify, resume
-        )
-        return found, received
+        return attack.run(received, self._target, seed, progress), received
 
     def _controlled(self, case: Case, received: Received) -> Received:
         """A null's update in the place of the received one, with the labels the attack assumes.
@@ -140,9 +133,7 @@ class CaseRunner:
             update = self._defended(case, images, other_labels)
         return replace(received, update=update, labels=labels)
 
-    def _received(
-        self, case: Case, attack: GenerativeGradientLeakage, images: Tensor, labels: Tensor
-    ) -> Received:
+    def _received(self, case: Case, attack: Attack, images: Tensor, labels: Tensor) -> Received:
         assert case.defense is not None
         return Received(
             update=self._defended(case, images, labels),
@@ -168,7 +159,7 @@ class CaseRunner:
         return sent
 
     def _outcome(
-        self, case: Case, key: str, originals: Tensor, found: Reconstruction, empty: bool
+        self, case: Case, key: str, originals: Tensor, found: Finding, empty: bool
     ) -> Outcome:
         if case.spec.role is Role.bound:
             order = torch.arange(len(found.images))  # it knows which image is which
@@ -197,15 +188,16 @@ class CaseRunner:
             "defense_estimate": found.estimate,
             "details": {
                 **base["details"],
-                "trial_losses": found.trial_losses,
+                "trial_losses": list(found.trial_losses),
                 "update_rule": describe(self._rule),
                 "device": str(originals.device),
-                "evaluation": found.evaluation,
+                "evaluation": dict(found.evaluation),
             },
         }
-        return Outcome(result, reconstructions, found.latents[order], found.histories)
+        artefacts = {name: values[order] for name, values in found.artefacts.items()}
+        return Outcome(result, reconstructions, artefacts, found.histories)
 
-    def _label_fields(self, case: Case, found: Reconstruction, empty: bool) -> dict[str, Any]:
+    def _label_fields(self, case: Case, found: Finding, empty: bool) -> dict[str, Any]:
         """What label inference achieved; of a control nothing, since it is given labels."""
         if case.spec.role is not Role.attack or found.inferred is None:
             return {}
@@ -220,7 +212,7 @@ class CaseRunner:
             "label_margin": found.inferred.margin,
         }
 
-    def _missing_labels(self, case: Case, found: Reconstruction, empty: bool) -> dict[str, str]:
+    def _missing_labels(self, case: Case, found: Finding, empty: bool) -> dict[str, str]:
         """Why no labels were inferred from an update."""
         if case.spec.role is not Role.attack:
             return {}
