@@ -56,7 +56,7 @@ def row(case: Case, key: str, setting: Mapping[str, str]) -> CaseResult:
     return {
         "name": spec.name,
         "key": key,
-        "role": spec.role.value,
+        "role": spec.role,
         "status": DONE,
         "error": None,
         "image_index": spec.indices[0],

@@ -32,8 +32,9 @@ from torch import Tensor
 
 from ggl_lightning.atomic_file import remove_unfinished, replacing, write_chunks
 from ggl_lightning.attacks.searches.snapshots import losses_csv
-from ggl_lightning.audit.plan.case import Role, check_name
+from ggl_lightning.audit.plan.case import check_name
 from ggl_lightning.audit.plan.keys import KEY_VERSION, key_version
+from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.results.claim import claim, release
 from ggl_lightning.audit.results.grid_keys import GridKeys
 from ggl_lightning.audit.results.links import refuse_links
@@ -259,7 +260,7 @@ class RunFolder:
         Args:
             rows: The rows of all cases; those of controls are left to the report.
         """
-        shown = [row for row in rows if (row["status"], row["role"]) == (DONE, Role.attack)]
+        shown = [row for row in rows if (row["status"], row["role"]) == (DONE, ATTACK.name)]
         if shown:
             comparison_sheet(
                 [(row, self._cases / row["name"]) for row in shown], self.path / _SHEET

@@ -17,10 +17,11 @@ from ggl_lightning.attacks.callbacks import (
     kept_trials,
 )
 from ggl_lightning.audit.gate import Candidate, check_audit
-from ggl_lightning.audit.plan.case import Case, Idle, Role, UtilitySpec
+from ggl_lightning.audit.plan.case import Case, Idle, UtilitySpec
 from ggl_lightning.audit.plan.data_module import AuditDataModule
 from ggl_lightning.audit.plan.identity import identity, module_hash, module_identity
 from ggl_lightning.audit.plan.keys import CaseKeys, describe
+from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.report import write_report
 from ggl_lightning.audit.results.claim import release
 from ggl_lightning.audit.results.collect import collect
@@ -302,7 +303,7 @@ class AuditModule(SearchHost):
         if result is None:
             result = self._run(work, self.keys[name])
         means = self._means.get((result["defense"], result["attack"]))
-        if result["role"] == Role.attack and result["status"] == DONE and means is not None:
+        if result["role"] == ATTACK.name and result["status"] == DONE and means is not None:
             means.update({field: metric_value(result, field) for field in _LOGGED})
 
     def on_test_epoch_end(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ggl_lightning.audit.plan.case import Role
+from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.report.estimates import MISSING
 from ggl_lightning.audit.results.measures import metric_value
 from ggl_lightning.audit.results.row import DONE, CaseResult
@@ -44,7 +44,7 @@ def format_table(results: Iterable[CaseResult], folder: Path, others: int = 0) -
         others: How many of its results are not of this audit's grid.
     """
     results = list(results)
-    shown = [row for row in results if (row["role"], row["status"]) == (Role.attack, DONE)]
+    shown = [row for row in results if (row["role"], row["status"]) == (ATTACK.name, DONE)]
     rows = [[title for title, _ in _COLUMNS]]
     for result in shown[:MOST_ROWS]:
         values = {

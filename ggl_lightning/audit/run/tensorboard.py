@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.transforms.functional import to_tensor
 from torchvision.utils import make_grid
 
-from ggl_lightning.audit.plan.case import Role
+from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.results.measures import metric_value
 from ggl_lightning.audit.results.pictures import read_picture
 from ggl_lightning.audit.results.row import DONE, CaseResult
@@ -40,7 +40,7 @@ def log_outcome(
     """
     done = [row for row in rows if row["status"] == DONE]
     for logger in loggers:
-        for row in [row for row in done if row["role"] == Role.attack][:_MOST_CASES]:
+        for row in [row for row in done if row["role"] == ATTACK.name][:_MOST_CASES]:
             _log_parameters(Path(logger.log_dir) / "hparams" / row["name"], row)
         clients = groupby(done, key=lambda row: (row["seed"], row["image_index"]))
         for (seed, index), members in islice(clients, _MOST_CLIENTS):
