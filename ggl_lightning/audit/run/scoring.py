@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.controls import Samples
-from ggl_lightning.audit.results.measures import PSNR_CEILING
+from ggl_lightning.audit.results.measures import ceiling_of
 from ggl_lightning.audit.run.matching import match_to_originals
 from ggl_lightning.clients import ClassifierLayer
 from ggl_lightning.metrics import (
@@ -179,6 +179,7 @@ class Scorer:
 
 def _mean(name: str, means: list[float], counts: list[int]) -> float:
     """The mean over images, from those over parts of them."""
-    if name in PSNR_CEILING and len({math.isinf(mean) for mean in means}) > 1:
-        means = [min(mean, PSNR_CEILING[name]) for mean in means]
+    ceiling = ceiling_of(name)
+    if ceiling is not None and len({math.isinf(mean) for mean in means}) > 1:
+        means = [min(mean, ceiling) for mean in means]
     return sum(mean * count for mean, count in zip(means, counts, strict=True)) / sum(counts)
