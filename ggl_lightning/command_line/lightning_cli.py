@@ -24,7 +24,7 @@ from ggl_lightning.command_line.messages import one_line
 from ggl_lightning.command_line.nulls import check_nulls
 from ggl_lightning.command_line.parsers import ConfigurationParser
 from ggl_lightning.command_line.refusal import Refusal, surfacing
-from ggl_lightning.command_line.unions import read_whole_numbers_as_such
+from ggl_lightning.command_line.unions import read_numbers_as_such
 from ggl_lightning.command_line.yaml_text import use_for_configurations
 from ggl_lightning.errors import UserError
 
@@ -72,7 +72,7 @@ class CommandCLI(LightningCLI):
 
     def __init__(self, **kwargs: Any) -> None:
         use_for_configurations()
-        read_whole_numbers_as_such()
+        read_numbers_as_such()
         self._building = False
         with surfacing(), lightnings_mistakes():
             super().__init__(parser_class=ConfigurationParser, **kwargs)

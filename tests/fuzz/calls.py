@@ -111,9 +111,10 @@ def _spelled_out(path: Path, node: Node, config: dict[str, Any]) -> Iterator[tup
     if len(path) > 1 or name in {"model", "data", "trainer"}:
         yield from leaves(node, path)
         return
-    own = {"seed_everything", "ckpt_path", "weights_only"}
-    if name not in own and isinstance(node, Scalar) and means(node, None):
-        return  # a shortcut that is not used
+    if name != "ckpt_path" and isinstance(node, Scalar) and means(node, None):
+        return  # a shortcut that is not used, or a setting that is left to its default
+    if name == "seed_everything" and isinstance(node, Scalar) and means(node, True):
+        return  # any seed
     attacks = (config.get("data") or {}).get("attacks") or {}
     if name in SHORTCUTS:
         yield SHORTCUTS[name], node

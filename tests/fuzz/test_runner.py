@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.fuzz.calls import Call
+from tests.fuzz.changes import Draft
 from tests.fuzz.properties import faults, faults_of_run
-from tests.fuzz.yaml_tree import Scalar, leaves, means, parse, write
+from tests.fuzz.yaml_tree import Mapping, Scalar, leaves, means, parse, write
 
 
 @pytest.fixture
@@ -109,6 +112,35 @@ def test_what_is_said_later_counts():
     given = [(("a", "b"), Scalar("1")), (("a",), Scalar("null")), (("a", "b"), Scalar("2"))]
     assert Call("audit.py", [], {}, given).neglected({"a": {"b": 2}}) == []
     assert len(Call("audit.py", [], {}, given).neglected({"a": {"b": 1}})) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("weights_only", "null", True),  # the default
+        ("seed_everything", "", 0),
+        ("seed_everything", "yes", 0),  # any
+    ],
+)
+def test_what_is_left_to_its_default_is_not_lost(name, text, value):
+    assert Call("train_gan.py", [], {}, [((name,), Scalar(text))]).neglected({name: value}) == []
+    assert Call("train_gan.py", [], {}, [((name,), Scalar("7"))]).neglected({name: value}) != []
+
+
+def test_a_trial_leaves_no_run_folder(run):
+    say = "import sys; print('trainer.fast_dev_run is True: a trial of a few batches. It writes "
+    say += "nothing: no logs.', file=sys.stderr)\n"
+    assert faults_of_run(call(), run(say)) == []
+    assert faults_of_run(call(), run(say + "open('new', 'w')")) == [
+        "a trial leaves behind ['here/new']"
+    ]
+
+
+def test_a_refusal_may_name_a_value_by_what_is_in_it():
+    draft = Draft("audit.py", [], Mapping(), costly=False, things=Path())
+    draft.note("a", "{class_path: a.b.RandomImages, init_args: {count: 0}}", "''")
+    assert {"RandomImages", "count", "''"} <= draft.mentions
+    assert "0" not in draft.mentions
 
 
 @pytest.mark.parametrize(
