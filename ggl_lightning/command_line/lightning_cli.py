@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ from pytorch_lightning.cli import (
     LightningCLI,
     _InstantiatorFn,
 )
-from yaml.representer import RepresenterError
 
 from ggl_lightning.command_line import arguments
 from ggl_lightning.command_line.messages import one_line
@@ -42,7 +40,6 @@ _UNSUITABLE = (
     TypeError,
     ValueError,
 )
-_NOT_YAML = re.compile(r"cannot represent an object', (.*?)\)")
 _HARDWARE = ("accelerator", "devices", "strategy", "num_nodes", "precision")
 _SLURM_HINT = " Outside of a job, unset SLURM_NTASKS or set SLURM_JOB_NAME=interactive."
 
@@ -98,16 +95,8 @@ class CommandCLI(LightningCLI):
                 f"seed_everything is {seed}: a seed must not be negative, nor above "
                 f"{_LARGEST_SEED}."
             )
-        try:
-            self._parser(self.config.get("subcommand")).dump(settings)
-        except (RepresenterError, ValueError) as error:
-            found = _NOT_YAML.search(str(error))
-            if found is None:
-                raise
-            raise UserError(
-                f"A setting is {found[1]}, which a configuration file cannot hold: give the "
-                "argument that has this as its default, as text or a number."
-            ) from error
+        # Refused here if it cannot be written, and not where a run keeps its settings.
+        self._parser(self.config.get("subcommand")).dump(settings)
 
     def parse_options(
         self, parser: LightningArgumentParser, before: list[str], options: list[arguments.Option]

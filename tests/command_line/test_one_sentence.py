@@ -84,11 +84,6 @@ def test_arguments(refused, tiny_config, arguments, expected):  # noqa: F811
         ("data.images", None, "data.images must be given"),
         ("trainer", None, "trainer is null: expected settings by name"),
         ("trainer.detect_anomaly", None, "detect_anomaly of Trainer is null"),
-        (
-            "trainer.callbacks",
-            [_component("pytorch_lightning.callbacks.Timer")],
-            "which a configuration file cannot hold",
-        ),
         ("data.defenses", ["none"], "data.defenses is ['none']: expected settings by name"),
         ("data.defenses.x", _component("Noise", std="big"), "std of Noise"),
         ("data.controls", ["null_rndom"], "expected one of attack, null_random"),

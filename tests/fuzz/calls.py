@@ -118,6 +118,8 @@ def _spelled_out(path: Path, node: Node, config: dict[str, Any]) -> Iterator[tup
     attacks = (config.get("data") or {}).get("attacks") or {}
     if name in SHORTCUTS:
         yield SHORTCUTS[name], node
+        if name == "gpu":
+            yield ("trainer", "accelerator"), Scalar("gpu")
     elif name in FOR_EVERY_ATTACK:
         for attack in attacks:
             yield ("data", "attacks", attack, "init_args", name), node

@@ -114,6 +114,13 @@ def test_what_is_said_later_counts():
     assert len(Call("audit.py", [], {}, given).neglected({"a": {"b": 1}})) == 1
 
 
+def test_choosing_a_gpu_chooses_the_accelerator():
+    given = [(("trainer", "accelerator"), Scalar("cpu")), (("gpu",), Scalar("0"))]
+    asked = Call("audit.py", [], {}, given)
+    assert asked.neglected({"trainer": {"accelerator": "gpu", "devices": [0]}}) == []
+    assert len(asked.neglected({"trainer": {"accelerator": "cpu", "devices": 1}})) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
@@ -157,6 +164,7 @@ def test_a_refusal_may_name_a_value_by_what_is_in_it():
         ("~", [None, "~"], ["", "/root", False]),
         ("''", ["", None], ["''x", 0]),
         ("1", [1, 1.0, [1], "1"], [True, 2, [1, 1], {}]),
+        ("~/a", ["~/a", "/home/x/a"], ["/home/x/b", "a"]),
         ("Noise", ["Noise", "a.b.Noise", {"class_path": "a.Noise"}], ["a.Noise2", {}]),
         ("{a: 1}", [{"a": 1}, {"a": 1, "b": 2}], [{"a": 2}, {"b": 1}, 1, None]),
         ("[1, x]", [[1, "x"]], [[1], ["x", 1], "[1, x]"]),

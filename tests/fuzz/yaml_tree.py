@@ -192,7 +192,8 @@ def means(node: Node, value: Any) -> bool:
     if isinstance(value, int | float):
         return _same_number(text, value)
     if isinstance(value, str):
-        return value in {text, node.text} or _names_class(text, value)
+        at_home = text.startswith("~/") and value.endswith(text[1:])  # written out
+        return value in {text, node.text} or at_home or _names_class(text, value)
     if isinstance(value, dict):  # a class by its name alone
         return _names_class(text, str(value.get("class_path")))
     # A single value where a list is allowed.
