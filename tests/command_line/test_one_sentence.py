@@ -41,6 +41,7 @@ def refused(tmp_path, capsys, monkeypatch):
     ("arguments", "expected"),
     [
         (["--bugdet", "3"], "no option --bugdet. Did you mean --budget?"),
+        (["--budget 3"], "'--budget 3' is one argument"),
         (["--budge", "3"], "no option --budge. Did you mean --budget?"),
         (["--budget", "many"], "budget is many: expected a whole number"),
         (["--budget"], "--budget: expected one argument"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -571,7 +572,7 @@ def _bad_words(draw: DrawFn, draft: Draft) -> None:
 
 
 def _parts(words: list[str]) -> list[str]:
-    return [part for word in words for part in (word, *word.replace("=", ".").split(".")) if part]
+    return [part for word in words for part in (word, *re.split("[ =.]", word)) if part]
 
 
 def _bad_subcommand(draw: DrawFn, draft: Draft) -> None:
