@@ -111,7 +111,8 @@ def _spelled_out(path: Path, node: Node, config: dict[str, Any]) -> Iterator[tup
     if len(path) > 1 or name in {"model", "data", "trainer"}:
         yield from leaves(node, path)
         return
-    if name != "ckpt_path" and isinstance(node, Scalar) and means(node, None):
+    is_name = name in {"ckpt_path", "defense"}  # there is a defense that is called none
+    if not is_name and isinstance(node, Scalar) and means(node, None):
         return  # a shortcut that is not used, or a setting that is left to its default
     if name == "seed_everything" and isinstance(node, Scalar) and means(node, True):
         return  # any seed

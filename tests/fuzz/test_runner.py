@@ -114,6 +114,13 @@ def test_what_is_said_later_counts():
     assert len(Call("audit.py", [], {}, given).neglected({"a": {"b": 1}})) == 1
 
 
+def test_the_defense_that_is_called_none_takes_the_place_of_all():
+    std = ("data", "defenses", "noise", "init_args", "std")
+    asked = Call("audit.py", [], {}, [(std, Scalar("0.1")), (("defense",), Scalar("none"))])
+    left = {"none": {"class_path": "ggl_lightning.defenses.NoDefense"}}
+    assert asked.neglected({"data": {"defenses": left}}) == []
+
+
 def test_choosing_a_gpu_chooses_the_accelerator():
     given = [(("trainer", "accelerator"), Scalar("cpu")), (("gpu",), Scalar("0"))]
     asked = Call("audit.py", [], {}, given)
@@ -167,7 +174,7 @@ def test_a_refusal_may_name_a_value_by_what_is_in_it():
         ("~/a", ["~/a", "/home/x/a"], ["/home/x/b", "a"]),
         ("Noise", ["Noise", "a.b.Noise", {"class_path": "a.Noise"}], ["a.Noise2", {}]),
         ("{a: 1}", [{"a": 1}, {"a": 1, "b": 2}], [{"a": 2}, {"b": 1}, 1, None]),
-        ("[1, x]", [[1, "x"]], [[1], ["x", 1], "[1, x]"]),
+        ("[1, x]", [[1, "x"], "[1, x]"], [[1], ["x", 1], "[1, y]", "[", "1"]),
     ],
 )
 def test_a_value_means_what_was_written_or_not(text, same, other):
