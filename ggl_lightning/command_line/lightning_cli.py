@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,14 +16,13 @@ from pytorch_lightning.cli import (
     LightningCLI,
     _InstantiatorFn,
 )
-from yaml.representer import RepresenterError
 
 from ggl_lightning.command_line import arguments
 from ggl_lightning.command_line.messages import one_line
 from ggl_lightning.command_line.nulls import check_nulls
 from ggl_lightning.command_line.parsers import ConfigurationParser
 from ggl_lightning.command_line.refusal import Refusal, surfacing
-from ggl_lightning.command_line.unions import read_whole_numbers_as_such
+from ggl_lightning.command_line.unions import read_numbers_as_such
 from ggl_lightning.command_line.yaml_text import use_for_configurations
 from ggl_lightning.errors import UserError
 
@@ -42,7 +40,6 @@ _UNSUITABLE = (
     TypeError,
     ValueError,
 )
-_NOT_YAML = re.compile(r"cannot represent an object', (.*?)\)")
 _HARDWARE = ("accelerator", "devices", "strategy", "num_nodes", "precision")
 _SLURM_HINT = " Outside of a job, unset SLURM_NTASKS or set SLURM_JOB_NAME=interactive."
 
@@ -72,7 +69,7 @@ class CommandCLI(LightningCLI):
 
     def __init__(self, **kwargs: Any) -> None:
         use_for_configurations()
-        read_whole_numbers_as_such()
+        read_numbers_as_such()
         self._building = False
         with surfacing(), lightnings_mistakes():
             super().__init__(parser_class=ConfigurationParser, **kwargs)
@@ -98,16 +95,8 @@ class CommandCLI(LightningCLI):
                 f"seed_everything is {seed}: a seed must not be negative, nor above "
                 f"{_LARGEST_SEED}."
             )
-        try:
-            self._parser(self.config.get("subcommand")).dump(settings)
-        except (RepresenterError, ValueError) as error:
-            found = _NOT_YAML.search(str(error))
-            if found is None:
-                raise
-            raise UserError(
-                f"A setting is {found[1]}, which a configuration file cannot hold: give the "
-                "argument that has this as its default, as text or a number."
-            ) from error
+        # Refused here if it cannot be written, and not where a run keeps its settings.
+        self._parser(self.config.get("subcommand")).dump(settings)
 
     def parse_options(
         self, parser: LightningArgumentParser, before: list[str], options: list[arguments.Option]

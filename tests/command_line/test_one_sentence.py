@@ -41,6 +41,7 @@ def refused(tmp_path, capsys, monkeypatch):
     ("arguments", "expected"),
     [
         (["--bugdet", "3"], "no option --bugdet. Did you mean --budget?"),
+        (["--budget 3"], "'--budget 3' is one argument"),
         (["--budge", "3"], "no option --budge. Did you mean --budget?"),
         (["--budget", "many"], "budget is many: expected a whole number"),
         (["--budget"], "--budget: expected one argument"),
@@ -84,11 +85,6 @@ def test_arguments(refused, tiny_config, arguments, expected):  # noqa: F811
         ("data.images", None, "data.images must be given"),
         ("trainer", None, "trainer is null: expected settings by name"),
         ("trainer.detect_anomaly", None, "detect_anomaly of Trainer is null"),
-        (
-            "trainer.callbacks",
-            [_component("pytorch_lightning.callbacks.Timer")],
-            "which a configuration file cannot hold",
-        ),
         ("data.defenses", ["none"], "data.defenses is ['none']: expected settings by name"),
         ("data.defenses.x", _component("Noise", std="big"), "std of Noise"),
         ("data.controls", ["null_rndom"], "Did you mean 'null_random'"),
