@@ -20,7 +20,7 @@ LIMIT = 900  # seconds, until processes that do not end are taken for stuck
 
 
 @contextlib.contextmanager
-def _started(config, *arguments):
+def _started(config, *arguments, command="audit.py"):
     """The audit command in a session of its own, all of whose processes are ended at last."""
     environment = {
         **os.environ,
@@ -29,7 +29,7 @@ def _started(config, *arguments):
         "CUDA_VISIBLE_DEVICES": "",
     }
     process = subprocess.Popen(
-        [sys.executable, "audit.py", "--config", str(config), *arguments],
+        [sys.executable, command, "--config", str(config), *arguments],
         cwd=REPOSITORY,
         env=environment,
         stdout=subprocess.DEVNULL,
@@ -44,9 +44,9 @@ def _started(config, *arguments):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _run(config, *arguments, code=0):
+def _run(config, *arguments, code=0, **settings):
     """Runs the audit command to the end of all its processes; what it says on stderr."""
-    with _started(config, *arguments) as process:
+    with _started(config, *arguments, **settings) as process:
         _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == code, errors
     return errors
@@ -93,7 +93,9 @@ def test_two_ranks_leave_what_one_process_leaves(tiny_config, tmp_path):
     assert {row["status"] for row in again.values()} == {"done"}
     assert len(again) == 24 + 21
     assert all(again[row["name"]] == row for row in _rows(one) if row["status"] == "done")
-    # More ranks than cases.
+    # More ranks than cases, and started as installed: Lightning starts the second process alike.
+    installed = tmp_path / "ggl-audit"
+    installed.write_text("import sys\nfrom ggl_commands import audit\nsys.exit(audit())\n")
     del config["data"]["attacks"]["breaking"]
     tiny_config.write_text(yaml.safe_dump(config, sort_keys=False))
     _run(
@@ -104,6 +106,7 @@ def test_two_ranks_leave_what_one_process_leaves(tiny_config, tmp_path):
         "--idx=0",
         "--defense=none",
         *DDP,
+        command=str(installed),
     )
     assert len(_rows(tmp_path / "runs" / "few")) == 1
 
