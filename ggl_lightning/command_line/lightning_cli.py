@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -22,6 +23,11 @@ from ggl_lightning.command_line.messages import one_line
 from ggl_lightning.command_line.nulls import check_nulls
 from ggl_lightning.command_line.parsers import ConfigurationParser
 from ggl_lightning.command_line.refusal import Refusal, surfacing
+from ggl_lightning.command_line.shipped import (
+    ConfigurationAction,
+    ListAction,
+    ShippedConfigurations,
+)
 from ggl_lightning.command_line.unions import read_numbers_as_such
 from ggl_lightning.command_line.yaml_text import use_for_configurations
 from ggl_lightning.errors import UserError
@@ -60,6 +66,9 @@ def lightnings_mistakes() -> Iterator[None]:
 class CommandCLI(LightningCLI):
     """What the commands share that build a model, data and a trainer.
 
+    Attributes:
+        shipped: The configurations that ``--config`` finds by name; each command has its own.
+
     Args:
         **kwargs: As for LightningCLI.
 
@@ -67,12 +76,33 @@ class CommandCLI(LightningCLI):
         UserError: If an argument, a configuration file or a setting of Lightning is wrong.
     """
 
+    shipped: ShippedConfigurations
+
     def __init__(self, **kwargs: Any) -> None:
         use_for_configurations()
         read_numbers_as_such()
         self._building = False
         with surfacing(), lightnings_mistakes():
             super().__init__(parser_class=ConfigurationParser, **kwargs)
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser in which ``--config`` takes names too; Lightning's own takes paths alone."""
+        kwargs.setdefault("dump_header", [f"pytorch_lightning=={version('pytorch-lightning')}"])
+        parser = self.parser_class(**kwargs)
+        parser.add_argument(
+            "-c",
+            "--config",
+            action=ConfigurationAction,
+            shipped=self.shipped,
+            help="Path to a configuration file, or the name of one that comes with the command.",
+        )
+        parser.add_argument(
+            "--list_configs",
+            action=ListAction,
+            shipped=self.shipped,
+            help="List the configurations that come with the command, and exit.",
+        )
+        return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses the arguments, whatever their order.

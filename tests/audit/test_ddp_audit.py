@@ -14,9 +14,9 @@ from tests.forks import PATIENCE, Command
 VARYING = {"seconds"}
 
 
-def _run(config, *arguments, code=0):
+def _run(config, *arguments, code=0, command="audit.py"):
     """Runs the audit command to the end of all its processes; what it says on stderr."""
-    ended, _, errors = Command("audit.py", "--config", str(config), *arguments).end()
+    ended, _, errors = Command(command, "--config", str(config), *arguments).end()
     assert ended == code, errors
     return errors
 
@@ -62,7 +62,9 @@ def test_two_ranks_leave_what_one_process_leaves(tiny_config, tmp_path):
     assert {row["status"] for row in again.values()} == {"done"}
     assert len(again) == 24 + 21
     assert all(again[row["name"]] == row for row in _rows(one) if row["status"] == "done")
-    # More ranks than cases.
+    # More ranks than cases, and started as installed: Lightning starts the second process alike.
+    installed = tmp_path / "ggl-audit"
+    installed.write_text("import sys\nfrom ggl_commands import audit\nsys.exit(audit())\n")
     del config["data"]["attacks"]["breaking"]
     tiny_config.write_text(yaml.safe_dump(config, sort_keys=False))
     _run(
@@ -73,6 +75,7 @@ def test_two_ranks_leave_what_one_process_leaves(tiny_config, tmp_path):
         "--idx=0",
         "--defense=none",
         *DDP,
+        command=str(installed),
     )
     assert len(_rows(tmp_path / "runs" / "few")) == 1
 

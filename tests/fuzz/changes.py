@@ -658,7 +658,7 @@ def shipped() -> dict[str, Mapping]:
     folder = REPOSITORY / "configs"
     return {
         path.relative_to(folder).as_posix(): parse(path.read_text())
-        for path in sorted(folder.glob("*/*.yaml"))
+        for path in sorted(folder.rglob("*.yaml"))
     }
 
 
