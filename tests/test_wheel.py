@@ -95,7 +95,7 @@ def test_the_demo_runs_from_the_wheel_alone(wheel, tmp_path):
     assert done.returncode == 0, done.stderr
     *_, last = done.stdout.splitlines()
     code = [Path(file) for file in last.removeprefix("code: ").split()]
-    assert installed / "ggl_lightning/audit/module.py" in code
+    assert installed / "ggl_lightning/audit/run/module.py" in code
     assert all(file.is_relative_to(installed) for file in code)
     run = empty / "runs" / "demo" / "audit"
     rows = json.loads((run / "summary.json").read_text())
