@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,33 +23,68 @@ from ggl_lightning.attacks.penalties import Regularizer
 from ggl_lightning.attacks.searches import NotRepeatableError, RefinedSearch, Search
 from ggl_lightning.attacks.searches.loop import Notify, SearchLoop
 from ggl_lightning.attacks.searches.snapshots import RoundLosses, TrialSnapshot
-from ggl_lightning.clients import ClassifierLayer, Update, UpdateRule, trainable_parameters
+from ggl_lightning.clients import ClassifierLayer, Update, trainable_parameters
+from ggl_lightning.clients.procedures import ClientProcedure, Kind, Order, sample_orders
 from ggl_lightning.defenses import Defense
 from ggl_lightning.errors import UserError, check_non_negative, check_positive
 from ggl_lightning.priors.base import Prior
-from ggl_lightning.seeding import seeded
+from ggl_lightning.problems import Problems
+from ggl_lightning.seeding import seeded, torch_generator
+from ggl_lightning.updates import UpdateRecord
 
 _log = logging.getLogger(__name__)
+
+_ORDERS = (0x0DE2, 1)
+"""The stream of the attacker's orders: neither its trials' nor the client's."""
 
 
 @dataclass(frozen=True)
 class Received:
-    """What the server holds: everything an attack may use.
+    """What the server holds: everything an attack may use, and nothing else.
 
     Attributes:
-        update: The update as it was received.
-        count: Number ``N`` of private images behind it.
-        rule: How a client's images become an update.
+        record: What was sent, with the number of images behind it.
+        procedure: What the attacker believes that the client did. The order in which the client
+            took its images is not in it.
         defense: Which defense the client used; an adaptive attack estimates its parameters, any
             other ignores it.
         labels: Labels to assume, ``(N,)``; None lets the attack infer them from the update.
     """
 
-    update: Update
-    count: int
-    rule: UpdateRule
+    record: UpdateRecord
+    procedure: ClientProcedure
     defense: Defense
     labels: Tensor | None = None
+
+    @property
+    def update(self) -> Update:
+        """The tensors that were sent, in ``model.parameters()`` order."""
+        return list(self.record.tensors.values())
+
+    @property
+    def count(self) -> int:
+        """Number ``N`` of private images behind the update.
+
+        Raises:
+            UserError: If it is not known.
+        """
+        if self.record.count is None:
+            raise UserError(
+                "The update does not say how many images are behind it (count): say so, since an "
+                "attack looks for that many."
+            )
+        return self.record.count
+
+    def read_labels(self, model: nn.Module, classifier: ClassifierLayer) -> InferredLabels:
+        """The labels read off the mean gradient that the update comes to; see `infer_labels`.
+
+        Args:
+            model: The client model with the weights before training.
+            classifier: Its last layer.
+        """
+        weights = {name: each.detach() for name, each in model.named_parameters()}
+        gradient = self.procedure.mean_gradient(dict(self.record.tensors), weights, self.count)
+        return infer_labels(list(gradient.values()), classifier, self.count)
 
 
 @dataclass(frozen=True)
@@ -74,8 +109,10 @@ class Reconstruction:
         histories: The losses of every round of every trial.
         stop_reasons: Why trials ended early, if any did.
         evaluation: How candidates were evaluated, which does not change the result but by rounding:
-            ``way``, ``general_parameters`` (how many tensors' gradients no layer rule gives), and
-            what `MicroBatching.report` says.
+            ``way``, ``mode`` (whether batch-norm took the statistics of the batch, ``train``, or
+            the running ones, ``eval``), ``orders`` (how many were tried), ``buffers`` (whether
+            batch statistics were compared), ``general_parameters`` (how many tensors' gradients no
+            layer rule gives), and what `MicroBatching.report` says.
     """
 
     images: Tensor
@@ -120,6 +157,12 @@ class GenerativeGradientLeakage:
             2^20 bytes; null for 1024 on the CPU and half of an accelerator's memory.
         micro_batch: How many candidates are evaluated together: a number, ``auto`` for what fits
             the bound, or ``measure`` for the fastest that does; see `MicroBatching`.
+        believes: What the attacker believes that the client did; null if it knows the client's
+            procedure. The order in which the client took its images it never knows.
+        orders: How many orders it draws and takes the mean objective over, where the order matters;
+            each costs as much as one more candidate.
+        buffer_weight: Weight of the distance between the batch statistics of a candidate and those
+            that sent buffers give away; 0 leaves them out.
 
     Raises:
         UserError: If a number is out of range.
@@ -141,12 +184,17 @@ class GenerativeGradientLeakage:
         refine_lr: float = 0.01,
         max_memory_mb: float | None = None,
         micro_batch: MicroBatch = "auto",
+        believes: ClientProcedure | None = None,
+        orders: int = 1,
+        buffer_weight: float = 0.01,
     ) -> None:
         check_positive("budget", budget)
         check_positive("n_trials", n_trials)
         check_non_negative("kl_weight", kl_weight)
         check_non_negative("refine_steps", refine_steps)
         check_positive("refine_lr", refine_lr)
+        check_positive("orders", orders)
+        check_non_negative("buffer_weight", buffer_weight)
         self.search = search
         self.budget = budget
         self.n_trials = n_trials
@@ -159,6 +207,9 @@ class GenerativeGradientLeakage:
         self.squash = squash
         self.refine_steps = refine_steps
         self.refine_lr = refine_lr
+        self.believes = believes
+        self.orders = orders
+        self.buffer_weight = buffer_weight
         # Private, since it does not identify a result; kept, since it is found out once a run.
         self._evaluation = MicroBatching(max_memory_mb, micro_batch)
 
@@ -189,12 +240,23 @@ class GenerativeGradientLeakage:
                 inferred from an update without the last layer.
             NonFiniteLossError: If the objective becomes NaN or infinite.
         """
-        inferred, labels = self._labels(received, classifier)
+        if received.record.kind != received.procedure.kind:
+            raise UserError(_other_kind(received.procedure, received.record.kind))
+        inferred, labels = self._labels(received, model, classifier)
         # An empty update shows no trace of a defense that could be estimated.
         adapts = self.adaptive and any(bool(tensor.any()) for tensor in received.update)
         adaptation = received.defense.adapt(received.update, classifier) if adapts else None
+        orders = self._drawn_orders(received, model, seed)
+        buffers = self._compared_buffers(received)
         distances = UpdateDistances(
-            model, received.update, received.rule, adaptation, self.distance, self._evaluation
+            model,
+            received.update,
+            received.procedure,
+            adaptation,
+            self.distance,
+            self._evaluation,
+            orders,
+            buffers,
         )
         objective = self._objective(received, prior, labels, distances)
         found = self._search(objective, labels, seed, notify, resume)
@@ -204,6 +266,9 @@ class GenerativeGradientLeakage:
             estimate=None if adaptation is None else adaptation.estimate,
             evaluation={
                 "way": distances.way,
+                "mode": received.procedure.batch_norm_mode,
+                "orders": len(orders),
+                "buffers": bool(buffers),
                 "general_parameters": len(distances.general_parameters),
                 **objective.evaluation_report(),
             },
@@ -237,7 +302,12 @@ class GenerativeGradientLeakage:
         return self._search(objective, labels.cpu(), seed, notify, resume)
 
     def check(
-        self, model: nn.Module, classifier: ClassifierLayer, prior: Prior, count: int
+        self,
+        model: nn.Module,
+        classifier: ClassifierLayer,
+        prior: Prior,
+        count: int,
+        procedure: ClientProcedure,
     ) -> None:
         """Finds out whether the attack fits, before anything is run.
 
@@ -246,11 +316,20 @@ class GenerativeGradientLeakage:
             classifier: Its last layer.
             prior: The prior.
             count: Private images behind an update.
+            procedure: The client's procedure.
 
         Raises:
-            UserError: If the layer weights do not fit the model, or the budget the search, or
-                labels must be inferred from an update without the last layer.
+            UserError: If the layer weights do not fit the model, or the budget the search, labels
+                must be inferred from an update without the last layer, or what the attacker
+                believes cannot be what happened.
         """
+        if self.believes is not None:
+            size = prior.image_size
+            problems = Problems()
+            problems.extend(self.believes.problems(model, (3, size, size), count))
+            problems.raise_if_any()
+            if self.believes.kind != procedure.kind:
+                raise UserError(_other_kind(self.believes, procedure.kind))
         if not (self.known_label or classifier.is_sent):
             raise UserError(FROZEN_LAST_LAYER)
         layer_weights(self.use_weight, len(trainable_parameters(model)))
@@ -306,13 +385,23 @@ class GenerativeGradientLeakage:
             return RefinedSearch(self.search, self.refine_steps, self.refine_lr)
         return self.search
 
+    def _drawn_orders(self, received: Received, model: nn.Module, seed: int) -> list[Order]:
+        """Orders in which the client may have taken its images; one if all are the same."""
+        generator = torch_generator(seed, *_ORDERS)
+        return sample_orders(received.procedure, model, received.count, self.orders, generator)
+
+    def _compared_buffers(self, received: Received) -> Mapping[str, Tensor]:
+        """The buffers that say something of the images and are to be compared."""
+        counts = self.buffer_weight > 0 and received.procedure.batch_norm_mode == "train"
+        return received.record.buffers if counts else {}
+
     def _labels(
-        self, received: Received, classifier: ClassifierLayer
+        self, received: Received, model: nn.Module, classifier: ClassifierLayer
     ) -> tuple[InferredLabels | None, Tensor]:
         """The labels read off the update, if it has the last layer, and those to assume."""
         if received.labels is not None and not classifier.is_sent:
             return None, received.labels.cpu()
-        inferred = infer_labels(received.update, classifier, received.count)
+        inferred = received.read_labels(model, classifier)
         given = received.labels
         return inferred, torch.tensor(inferred.labels) if given is None else given.cpu()
 
@@ -327,11 +416,25 @@ class GenerativeGradientLeakage:
             prior,
             distances,
             labels,
-            weights=layer_weights(self.use_weight, len(received.update)),
+            weights=self._tensor_weights(received),
             regularizer=self.regularizer,
             regularizer_weight=self.kl_weight,
             squash=self.squash,
+            statistics_weight=self.buffer_weight,
         )
+
+    def _tensor_weights(self, received: Received) -> Tensor | None:
+        """Weights of the tensors' distances, which also bring these to units of a mean gradient.
+
+        Else the regulariser would outweigh a difference, which is as small as the learning rate.
+        """
+        weights = layer_weights(self.use_weight, len(received.update))
+        unit = abs(received.procedure.gradient_unit(received.count))
+        power = {Distance.l2: 2, Distance.l1: 1, Distance.cosine: 0}[self.distance]
+        if unit == 1 or power == 0:
+            return weights
+        ones = torch.ones(len(received.update)) if weights is None else weights
+        return ones / unit**power
 
     def _run_trial(
         self,
@@ -360,3 +463,10 @@ class GenerativeGradientLeakage:
                     loop.run()
                 return loop
         return self._run_trial(objective, seed, notify, earlier, kept=None)
+
+
+def _other_kind(procedure: ClientProcedure, sent: Kind) -> str:
+    return (
+        f"The attacker believes in {type(procedure).__name__} that sends a {procedure.kind}, but "
+        f"what is sent is a {sent}: set sends of what the attack believes to the same."
+    )

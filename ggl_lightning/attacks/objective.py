@@ -26,7 +26,8 @@ class Objective:
     """Distance of a candidate's update from the received one, plus a latent regulariser.
 
     ``(1/L) sum_l w_l d(g_l(G(z)), y_l)`` over the ``L`` parameter tensors (Li et al. 2022, eq. 4),
-    plus ``regularizer_weight`` times the regulariser unless the latents are squashed. A candidate
+    plus ``regularizer_weight`` times the regulariser unless the latents are squashed, plus
+    ``statistics_weight`` times the distance of batch statistics if buffers were sent. A candidate
     is one latent per private image, ``(N, *latent_shape)``; the regulariser is averaged over them.
 
     Args:
@@ -38,6 +39,7 @@ class Objective:
         regularizer_weight: Its weight.
         squash: Whether ``tanh`` is applied to a latent before it enters the generator. Squashed
             latents are bounded, and are not regularised.
+        statistics_weight: Weight of the distance of batch statistics, if buffers are compared.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Objective:
         regularizer: Callable[[Tensor], Tensor] | None = None,
         regularizer_weight: float = 0.0,
         squash: bool = False,
+        statistics_weight: float = 0.0,
     ) -> None:
         self._prior = prior
         self._distances = distances
@@ -57,6 +60,7 @@ class Objective:
         self._regularizer = regularizer
         self._regularizer_weight = regularizer_weight
         self._squash = squash
+        self._statistics_weight = statistics_weight
         self._needed: dict[bool, int] = {}
 
     @property
@@ -123,10 +127,12 @@ class Objective:
         return losses.detach(), gradients
 
     def _losses(self, latents: Tensor) -> Tensor:
-        distances = self._distances.together(self.images(latents), self._labels)
+        distances, statistics = self._distances.measured(self.images(latents), self._labels)
         if self._weights is not None:
             distances = distances * self._weights
         losses = distances.mean(dim=1)
+        if statistics is not None:
+            losses = losses + self._statistics_weight * statistics
         if self._regularizer is not None and not self._squash:
             penalties = self._regularizer(latents.to(losses.device).flatten(0, 1))
             penalty = penalties.unflatten(0, latents.shape[:2]).mean(dim=1)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from ggl_lightning.attacks import GenerativeGradientLeakage, Received, Reconstruction
-from ggl_lightning.attacks.labels import infer_labels
 from ggl_lightning.attacks.searches.loop import Notify
 from ggl_lightning.attacks.searches.snapshots import TrialSnapshot
 from ggl_lightning.audit.plan.case import Case, Role
@@ -21,13 +20,22 @@ from ggl_lightning.audit.plan.controls import noise_like
 from ggl_lightning.audit.plan.keys import describe
 from ggl_lightning.audit.results.row import Outcome, row
 from ggl_lightning.audit.run.matching import match_to_originals
-from ggl_lightning.audit.run.received_update import EMPTY, check_update, is_empty
+from ggl_lightning.audit.run.received_update import (
+    EMPTY,
+    check_buffers,
+    check_update,
+    client_generator,
+    is_empty,
+    sent_record,
+)
 from ggl_lightning.audit.run.scoring import Scorer
-from ggl_lightning.clients import ClassifierLayer, Update, UpdateRule
+from ggl_lightning.clients import ClassifierLayer
+from ggl_lightning.clients.procedures import ClientProcedure, ClientState
 from ggl_lightning.defenses import ClientSide
 from ggl_lightning.metrics import InferredLabelAccuracy
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.seeding import seeded
+from ggl_lightning.updates import UpdateRecord
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +47,7 @@ class CaseRunner:
         client_model: The client model, in eval mode, on the prior's device.
         classifier: Its last layer.
         prior: The prior.
-        update_rule: How a client's images become an update.
+        procedure: How a client's images become an update.
         scorer: Scores reconstructions.
         companions: Where other clients' images come from.
         setting: For the results, see `row`.
@@ -50,7 +58,7 @@ class CaseRunner:
         client_model: nn.Module,
         classifier: ClassifierLayer,
         prior: Prior,
-        update_rule: UpdateRule,
+        procedure: ClientProcedure,
         scorer: Scorer,
         companions: Companions,
         setting: Mapping[str, str],
@@ -58,7 +66,8 @@ class CaseRunner:
         self._client_model = client_model
         self._classifier = classifier
         self._prior = prior
-        self._rule = update_rule
+        self._procedure = procedure
+        self._state = ClientState.of(client_model)
         self._scorer = scorer
         self._companions = companions
         self._setting = setting
@@ -130,29 +139,32 @@ class CaseRunner:
         """
         labels = received.labels
         if labels is None:
-            inferred = infer_labels(received.update, self._classifier, received.count)
+            inferred = received.read_labels(self._client_model, self._classifier)
             labels = torch.tensor(inferred.labels)
         if case.spec.role is Role.null_noise:
-            update = noise_like(received.update, case.spec.seed)
+            noise = noise_like(received.update, case.spec.seed)
+            named = dict(zip(received.record.tensors, noise, strict=True))
+            # Without buffers: those that were sent would tell of the private images.
+            record = replace(received.record, tensors=named, buffers={})
         else:
             others = self._companions.other_indices(case.spec.indices, case.spec.seed)
             images, other_labels = (x.to(self._prior.device) for x in self._companions.read(others))
-            update = self._defended(case, images, other_labels)
-        return replace(received, update=update, labels=labels)
+            record = self._sent(case, images, other_labels)
+        return replace(received, record=record, labels=labels)
 
     def _received(
         self, case: Case, attack: GenerativeGradientLeakage, images: Tensor, labels: Tensor
     ) -> Received:
         assert case.defense is not None
+        believed = self._procedure if attack.believes is None else attack.believes
         return Received(
-            update=self._defended(case, images, labels),
-            count=len(images),
-            rule=self._rule,
+            record=self._sent(case, images, labels),
+            procedure=believed,
             defense=case.defense,
             labels=labels if attack.known_label else None,
         )
 
-    def _defended(self, case: Case, images: Tensor, labels: Tensor) -> Update:
+    def _sent(self, case: Case, images: Tensor, labels: Tensor) -> UpdateRecord:
         assert case.defense is not None
         assert case.spec.defense_name is not None
         client = ClientSide(
@@ -162,10 +174,13 @@ class CaseRunner:
             classifier=self._classifier,
             generator=torch.Generator().manual_seed(case.spec.seed),
         )
-        true = self._rule(self._client_model, images, labels)
+        order = self._procedure.order(len(images), client_generator(case.spec.seed))
+        update = self._procedure.compute(self._state, images, labels, order)
+        true = list(update.tensors.values())
         sent = case.defense(true, client)
         check_update(sent, case.spec.defense_name, true)
-        return sent
+        check_buffers(update.buffers)
+        return sent_record(update, sent)
 
     def _outcome(
         self, case: Case, key: str, originals: Tensor, found: Reconstruction, empty: bool
@@ -198,7 +213,7 @@ class CaseRunner:
             "details": {
                 **base["details"],
                 "trial_losses": found.trial_losses,
-                "update_rule": describe(self._rule),
+                "procedure": describe(self._procedure),
                 "device": str(originals.device),
                 "evaluation": found.evaluation,
             },
