@@ -118,7 +118,8 @@ def _spelled(option: Option) -> Option:
         if option.name not in _MAY_BE_NULL:
             raise UserError(f"--{option.name} is {option.value!r}: give a value, or leave it out.")
         full = f"model.{option.name}"
-        return replace(option, name=full, tokens=(f"--{full}=null", *option.tokens[2:]))
+        value = option.value if option.name == "exp_name" else "null"  # a name is text as written
+        return replace(option, name=full, tokens=(f"--{full}={value}", *option.tokens[2:]))
     if option.name in _FLAGS and option.value is None:
         return replace(option, value="true", tokens=(f"--{option.name}=true",))
     value = option.value

@@ -275,7 +275,10 @@ def _of(reason: _Reason) -> str:
 def _unknown(reason: _Reason, parser: jsonargparse.ArgumentParser) -> str:
     *above, option = reason.unknown.split(".")
     if reason.owner:
-        near = nearest(option, arguments_of(reason.owner))
+        own = arguments_of(reason.owner)
+        if above and above[0] not in own:  # what is inside it is not the mistake
+            option = above[0]
+        near = nearest(option, own)
         keys = f" (in {'.'.join(reason.keys)})" if reason.keys else ""
         return f"{_short(reason.owner)} has no setting {option!r}{keys}.{suggestion(near)}"
     group = ".".join([*([reason.group] if reason.group else []), *above])

@@ -80,6 +80,11 @@ def test_arguments(refused, tiny_config, arguments, expected):  # noqa: F811
         ("model.client seed", 1, "There is no setting 'client seed'. Did you mean client_seed"),
         ("model.client_modl", 1, "model has no setting 'client_modl'. Did you mean client_model"),
         (f"{_ATTACK}.budgett", 1, "GenerativeGradientLeakage has no setting 'budgett'"),
+        (
+            f"{_ATTACK}.xearch",
+            _component(f"{_SEARCHES}.NevergradSearch", method="CMA"),
+            "GenerativeGradientLeakage has no setting 'xearch' (in data.attacks). Did you mean s",
+        ),
         (f"{_ATTACK}.search", _component(f"{_SEARCHES}.NevergradSerch"), "Did you mean"),
         (f"{_ATTACK}.search", _component("ggl_lightning.defenses.Noise"), "Noise is no Search"),
         ("data.images", None, "data.images must be given"),
