@@ -38,7 +38,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ggl_lightning.attacks import GenerativeGradientLeakage
+from ggl_lightning.attacks import GenerativeGradientLeakage, Progress
 from ggl_lightning.attacks.searches.snapshots import RoundLosses
 from ggl_lightning.attacks.searches import NevergradSearch
 from ggl_lightning.audit.run import module as audit_module
@@ -157,10 +157,10 @@ def templates(module: AuditModule, grid: AuditDataModule) -> dict[tuple, Outcome
             break
         case = grid.cases[position]
         short = copy.copy(case.attack)
-        if short is not None:
+        if isinstance(short, GenerativeGradientLeakage):
             short.budget = 2
         case = Case(spec, case.images, case.labels, case.defense, short)
-        found[kind(case)] = runner.run(case, "", lambda hook, loop: None)
+        found[kind(case)] = runner.run(case, "", Progress())
     return found
 
 
@@ -195,7 +195,7 @@ def imitate(case: Case, key: str, template: Outcome, rounds: int, random: Any) -
     }
     losses = random.random((rounds, 3)).tolist() if searched else []
     history = [RoundLosses(50 * i, *three) for i, three in enumerate(losses, 1)]
-    return Outcome(result, case.images.flip(3), template.latents, [history] if searched else [])
+    return Outcome(result, case.images.flip(3), template.artefacts, [history] if searched else [])
 
 
 def fabricate(module: AuditModule, grid: AuditDataModule, rounds: int) -> dict[str, float]:

@@ -1,5 +1,6 @@
-"""Attacks: label inference, objective, searches, and the loop that runs them."""
+"""Attacks on updates: what an attacker may use, an objective, and the searches that minimise it."""
 
-from ggl_lightning.attacks.attack import GenerativeGradientLeakage, Received, Reconstruction
+from ggl_lightning.attacks.attack import GenerativeGradientLeakage, Received
+from ggl_lightning.attacks.base import Attack, Finding, Progress, Target
 
-__all__ = ["GenerativeGradientLeakage", "Received", "Reconstruction"]
+__all__ = ["Attack", "Finding", "GenerativeGradientLeakage", "Progress", "Received", "Target"]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ggl_lightning.attacks.base import UNWATCHED, Attack, Finding, Progress, Target
 from ggl_lightning.attacks.labels import (
     FROZEN_LAST_LAYER,
     InferredLabels,
@@ -22,11 +23,13 @@ from ggl_lightning.attacks.objective import Objective
 from ggl_lightning.attacks.penalties import Regularizer
 from ggl_lightning.attacks.searches import NotRepeatableError, RefinedSearch, Search
 from ggl_lightning.attacks.searches.loop import Notify, SearchLoop
-from ggl_lightning.attacks.searches.snapshots import RoundLosses, TrialSnapshot
+from ggl_lightning.attacks.searches.snapshots import TrialSnapshot
+from ggl_lightning.attacks.spaces import LatentSpace
 from ggl_lightning.clients import ClassifierLayer, Update, UpdateRule, trainable_parameters
 from ggl_lightning.defenses import Defense
-from ggl_lightning.errors import UserError, check_non_negative, check_positive
+from ggl_lightning.errors import check_non_negative, check_positive
 from ggl_lightning.priors.base import Prior
+from ggl_lightning.problems import Problems
 from ggl_lightning.seeding import seeded
 
 _log = logging.getLogger(__name__)
@@ -52,49 +55,7 @@ class Received:
     labels: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Reconstruction:
-    """What an attack recovered from one update.
-
-    Attributes:
-        images: ``(N, 3, H, W)`` in ``[-1, 1]``, on the CPU; their order means nothing.
-        latents: The latents the prior turns into ``images``, ``(N, *latent_shape)``, on the CPU.
-        labels: The label assumed for each image, ``(N,)``.
-        inferred: The labels read off the update; None if there was no update, or one without the
-            last layer.
-        estimate: The defense's parameters as an adaptive attack estimated them; None if the attack
-            is not adaptive or there is nothing to estimate.
-        loss: The objective of the answer: the lowest among the trials.
-        trial: Which trial won, from 0.
-        trial_losses: Final objective of every trial.
-        rounds: Rounds run, over all trials.
-        evaluations: Candidates evaluated, over all trials.
-        seconds: Time the searches took, over all trials; what passed between an interruption and
-            its resumption does not count.
-        histories: The losses of every round of every trial.
-        stop_reasons: Why trials ended early, if any did.
-        evaluation: How candidates were evaluated, which does not change the result but by rounding:
-            ``way``, ``general_parameters`` (how many tensors' gradients no layer rule gives), and
-            what `MicroBatching.report` says.
-    """
-
-    images: Tensor
-    latents: Tensor
-    labels: Tensor
-    inferred: InferredLabels | None
-    estimate: dict[str, float] | None
-    loss: float
-    trial: int
-    trial_losses: list[float]
-    rounds: int
-    evaluations: int
-    seconds: float
-    histories: list[list[RoundLosses]]
-    stop_reasons: list[str]
-    evaluation: dict[str, object] = field(default_factory=dict)
-
-
-class GenerativeGradientLeakage:
+class GenerativeGradientLeakage(Attack):
     """Searches a prior's latent space for the images that explain an update (Li et al. 2022).
 
     Its public attributes are its parameters: they identify it in results. How candidates are
@@ -165,39 +126,37 @@ class GenerativeGradientLeakage:
     def run(
         self,
         received: Received,
-        model: nn.Module,
-        classifier: ClassifierLayer,
-        prior: Prior,
+        target: Target,
         seed: int,
-        notify: Notify = lambda _hook, _loop: None,
-        resume: Sequence[TrialSnapshot] = (),
-    ) -> Reconstruction:
+        progress: Progress = UNWATCHED,
+    ) -> Finding:
         """Attacks one update.
 
         Args:
             received: What the server holds.
-            model: The client model, in eval mode, on the prior's device.
-            classifier: Its last layer.
-            prior: The prior, in eval mode.
+            target: What is attacked.
             seed: Trial ``k``, global generators included, is seeded from ``(seed, k)``.
-            notify: Passed on to `SearchLoop`.
-            resume: The trials of the same attack when it was interrupted: it goes on from there,
-                and ends as if it had not been.
+            progress: What to tell, and where to go on.
 
         Raises:
             UserError: If the update or the layer weights do not fit the model, or labels must be
                 inferred from an update without the last layer.
             NonFiniteLossError: If the objective becomes NaN or infinite.
         """
-        inferred, labels = self._labels(received, classifier)
+        inferred, labels = self._labels(received, target.classifier)
         # An empty update shows no trace of a defense that could be estimated.
         adapts = self.adaptive and any(bool(tensor.any()) for tensor in received.update)
-        adaptation = received.defense.adapt(received.update, classifier) if adapts else None
+        adaptation = received.defense.adapt(received.update, target.classifier) if adapts else None
         distances = UpdateDistances(
-            model, received.update, received.rule, adaptation, self.distance, self._evaluation
+            target.model,
+            received.update,
+            received.rule,
+            adaptation,
+            self.distance,
+            self._evaluation,
         )
-        objective = self._objective(received, prior, labels, distances)
-        found = self._search(objective, labels, seed, notify, resume)
+        objective = self._objective(received, target.prior, labels, distances)
+        found = self._search(objective, labels, seed, progress)
         return replace(
             found,
             inferred=inferred,
@@ -213,48 +172,28 @@ class GenerativeGradientLeakage:
         self,
         images: Tensor,
         labels: Tensor,
-        prior: Prior,
+        target: Target,
         seed: int,
-        notify: Notify = lambda _hook, _loop: None,
-        resume: Sequence[TrialSnapshot] = (),
-    ) -> Reconstruction:
+        progress: Progress = UNWATCHED,
+    ) -> Finding:
         """Searches the prior for given images themselves: what no update could improve on.
 
         Search, budget and trials are the attack's own; the objective is the images' mean squared
-        error, with no regulariser.
-
-        Args:
-            images: ``(N, 3, H, W)`` in ``[-1, 1]``, on the prior's device.
-            labels: Their labels ``(N,)``.
-            prior: The prior, in eval mode.
-            seed: As in `run`.
-            notify: Passed on to `SearchLoop`.
-            resume: As in `run`.
+        error, with no regulariser. Arguments are as in `Attack.invert`.
         """
-        objective = Objective(
-            prior, ImageDistances(images, self._evaluation), labels, squash=self.squash
-        )
-        return self._search(objective, labels.cpu(), seed, notify, resume)
+        distances = ImageDistances(images, self._evaluation)
+        objective = Objective(self._space(target.prior), distances, labels)
+        return self._search(objective, labels.cpu(), seed, progress)
 
-    def check(
-        self, model: nn.Module, classifier: ClassifierLayer, prior: Prior, count: int
-    ) -> None:
-        """Finds out whether the attack fits, before anything is run.
-
-        Args:
-            model: The client model.
-            classifier: Its last layer.
-            prior: The prior.
-            count: Private images behind an update.
-
-        Raises:
-            UserError: If the layer weights do not fit the model, or the budget the search, or
-                labels must be inferred from an update without the last layer.
-        """
-        if not (self.known_label or classifier.is_sent):
-            raise UserError(FROZEN_LAST_LAYER)
-        layer_weights(self.use_weight, len(trainable_parameters(model)))
-        self._whole_search.start((count, *prior.latent_shape), self.budget, 0)
+    def problems(self, target: Target, count: int) -> list[str]:
+        """See `Attack.problems`: labels that cannot be inferred, layer weights, the budget."""
+        found = Problems()
+        if not (self.known_label or target.classifier.is_sent):
+            found.add(FROZEN_LAST_LAYER)
+        found.of(lambda: layer_weights(self.use_weight, len(trainable_parameters(target.model))))
+        shape = self._space(target.prior).shape(count)
+        found.of(lambda: self._whole_search.start(shape, self.budget, 0))
+        return list(found)
 
     @property
     def evaluations(self) -> int:
@@ -266,29 +205,32 @@ class GenerativeGradientLeakage:
         """The same in evaluations without gradient, each with one taken for as many as it costs."""
         return self.n_trials * (self._whole_search.cost(self.budget) + 1)
 
+    def sample(self) -> tuple[GenerativeGradientLeakage, float]:
+        """See `Attack.sample`: one trial; the rounds of a refinement cost more than the first."""
+        short = copy.copy(self)
+        short.n_trials = 1
+        worth = self.cost * self.search.evaluations(self.budget) / self.search.cost(self.budget)
+        return short, worth
+
+    def _space(self, prior: Prior) -> LatentSpace:
+        return LatentSpace(prior, self.squash)
+
     def _search(
-        self,
-        objective: Objective,
-        labels: Tensor,
-        seed: int,
-        notify: Notify,
-        resume: Sequence[TrialSnapshot],
-    ) -> Reconstruction:
+        self, objective: Objective, labels: Tensor, seed: int, progress: Progress
+    ) -> Finding:
         trials: list[SearchLoop] = []
         for trial in range(self.n_trials):
-            kept = resume[trial] if trial < len(resume) else None
-            trials.append(self._run_trial(objective, seed, notify, trials, kept))
+            kept = progress.resume[trial] if trial < len(progress.resume) else None
+            trials.append(self._run_trial(objective, seed, progress.notify, trials, kept))
         best = min(trials, key=lambda loop: loop.best_loss)
         assert best.best_latent is not None  # a finished loop has evaluated at least one candidate
         with torch.no_grad():
             searched = best.best_latent.unsqueeze(0)
-            images, latents = objective.images(searched), objective.generator_latents(searched)
-        return Reconstruction(
+            images, artefacts = objective.images(searched), objective.space.artefacts(searched)
+        return Finding(
             images=images[0].cpu(),
-            latents=latents[0].cpu(),
             labels=labels,
-            inferred=None,
-            estimate=None,
+            artefacts={name: values[0].cpu() for name, values in artefacts.items()},
             loss=best.best_loss,
             trial=best.trial,
             trial_losses=[loop.best_loss for loop in trials],
@@ -297,7 +239,6 @@ class GenerativeGradientLeakage:
             seconds=sum(loop.elapsed for loop in trials),
             histories=[loop.history for loop in trials],
             stop_reasons=[loop.stop_reason for loop in trials if loop.stop_reason is not None],
-            evaluation={},
         )
 
     @property
@@ -324,13 +265,13 @@ class GenerativeGradientLeakage:
         distances: UpdateDistances,
     ) -> Objective:
         return Objective(
-            prior,
+            self._space(prior),
             distances,
             labels,
             weights=layer_weights(self.use_weight, len(received.update)),
-            regularizer=self.regularizer,
+            # Squashed latents are bounded, and none is unlikely.
+            regularizer=None if self.squash else self.regularizer,
             regularizer_weight=self.kl_weight,
-            squash=self.squash,
         )
 
     def _run_trial(
@@ -347,7 +288,7 @@ class GenerativeGradientLeakage:
         # Some optimisers draw from the global generators. A trial of its own seed can be resumed
         # without its predecessors.
         with seeded(trial_seed):
-            search.start(objective.latent_shape, self.budget, trial_seed)
+            search.start(objective.shape, self.budget, trial_seed)
             rounds = search.rounds(self.budget)
             loop = SearchLoop(objective, search, rounds, trial, notify, earlier)
             try:

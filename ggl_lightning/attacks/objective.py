@@ -1,4 +1,4 @@
-"""The objective of the search: which latents explain the received update."""
+"""The objective of the search: which points of a search space explain the received update."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch.autograd.function import once_differentiable
 
 from ggl_lightning.attacks.matching.image_distances import ImageDistances
 from ggl_lightning.attacks.matching.update_distances import UpdateDistances
+from ggl_lightning.attacks.spaces import SearchSpace
 from ggl_lightning.memory import footprint
-from ggl_lightning.priors.base import Prior
 
 _HELD_PER_LAYER = 3
 """Peak bytes of a generator without gradients, per byte in and out of its largest layer: beside
@@ -23,87 +23,70 @@ _KEPT_PER_LAYER = 2
 
 
 class Objective:
-    """Distance of a candidate's update from the received one, plus a latent regulariser.
+    """Distance of a candidate's update from the received one, plus a regulariser.
 
-    ``(1/L) sum_l w_l d(g_l(G(z)), y_l)`` over the ``L`` parameter tensors (Li et al. 2022, eq. 4),
-    plus ``regularizer_weight`` times the regulariser unless the latents are squashed. A candidate
-    is one latent per private image, ``(N, *latent_shape)``; the regulariser is averaged over them.
+    ``(1/L) sum_l w_l d(g_l(x(p)), y_l)`` over the ``L`` parameter tensors (Li et al. 2022, eq. 4)
+    for the images ``x`` of a point ``p``, plus ``regularizer_weight`` times the regulariser. A
+    candidate is a point, with one part per private image, ``(N, ...)``; the regulariser is averaged
+    over them.
 
     Args:
-        prior: The generator ``G``.
-        distances: The distances ``d`` to the received update; or to images, for `invert`.
+        space: The search space, whose points become images.
+        distances: The distances ``d`` to the received update; or to images, for `Attack.invert`.
         labels: The labels to assume for the ``N`` private images.
         weights: Weights ``w_l`` of the parameter tensors, ``(L,)``; all 1 if None.
-        regularizer: Maps latents ``(M, *latent_shape)`` to penalties ``(M,)``.
+        regularizer: Maps parts of points ``(M, ...)`` to penalties ``(M,)``; None for none.
         regularizer_weight: Its weight.
-        squash: Whether ``tanh`` is applied to a latent before it enters the generator. Squashed
-            latents are bounded, and are not regularised.
     """
 
     def __init__(
         self,
-        prior: Prior,
+        space: SearchSpace,
         distances: UpdateDistances | ImageDistances,
         labels: Tensor,
         weights: Tensor | None = None,
         regularizer: Callable[[Tensor], Tensor] | None = None,
         regularizer_weight: float = 0.0,
-        squash: bool = False,
     ) -> None:
-        self._prior = prior
+        self.space = space
         self._distances = distances
-        self._labels = labels.to(prior.device)
-        self._weights = None if weights is None else weights.to(prior.device)
+        self._labels = labels.to(space.device)
+        self._weights = None if weights is None else weights.to(space.device)
         self._regularizer = regularizer
         self._regularizer_weight = regularizer_weight
-        self._squash = squash
         self._needed: dict[bool, int] = {}
 
     @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """Shape of one candidate: ``(N, *prior.latent_shape)``."""
-        return (len(self._labels), *self._prior.latent_shape)
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one candidate."""
+        return self.space.shape(len(self._labels))
 
-    def generator_latents(self, latents: Tensor) -> Tensor:
-        """The latents as the generator gets them: squashed if so configured, on its device."""
-        latents = latents.to(self._prior.device)
-        return latents.tanh() if self._squash else latents
+    def images(self, points: Tensor) -> Tensor:
+        """The candidates' images ``(C, N, 3, H, W)``, see `SearchSpace.images`."""
+        return self.space.images(points, self._labels)
 
-    def images(self, latents: Tensor) -> Tensor:
-        """Generates the candidates' images.
-
-        Args:
-            latents: Searched latents ``(C, N, *latent_shape)``.
-
-        Returns:
-            Images ``(C, N, 3, H, W)`` in ``[-1, 1]``, differentiable.
-        """
-        every_latent = self.generator_latents(latents).flatten(0, 1)
-        images = self._prior(every_latent, self._labels.repeat(len(latents)))
-        return images.unflatten(0, latents.shape[:2])
-
-    def __call__(self, latents: Tensor) -> Tensor:
+    def __call__(self, points: Tensor) -> Tensor:
         """Evaluates a population, in parts that fit the distances' memory bound.
 
         The images are generated part by part, too. With gradients, those of a part are computed
         with its losses, and all else of the part is forgotten: memory stays bounded, and the
-        losses can be differentiated once, with respect to the latents alone.
+        losses can be differentiated once, with respect to the points alone.
 
         Args:
-            latents: Searched latents ``(C, N, *latent_shape)``.
+            points: ``(C, N, ...)``.
 
         Returns:
-            Losses ``(C,)`` on the prior's device; differentiable with respect to the latents if
+            Losses ``(C,)`` on the space's device; differentiable with respect to the points if
             they require gradients.
         """
-        evaluation, device = self._distances.evaluation, self._prior.device
-        needed = self._bytes_per_candidate(latents)
-        if not latents.requires_grad:
+        evaluation, device = self._distances.evaluation, self.space.device
+        needed = self._bytes_per_candidate(points)
+        if not points.requires_grad:
             with torch.no_grad():
-                return torch.cat(evaluation.run(self._losses, latents, needed, device))
-        pairs = evaluation.run(self._losses_and_gradients, latents.detach(), needed, device)
+                return torch.cat(evaluation.run(self._losses, points, needed, device))
+        pairs = evaluation.run(self._losses_and_gradients, points.detach(), needed, device)
         losses, gradients = (torch.cat(each) for each in zip(*pairs, strict=True))
-        return _KnownGradient.apply(latents, losses, gradients)
+        return _KnownGradient.apply(points, losses, gradients)
 
     def evaluation_report(self) -> dict[str, object]:
         """In which parts populations were evaluated, those with gradients if there were any.
@@ -113,48 +96,48 @@ class Objective:
         if not self._needed:
             return {}
         needed = self._needed[max(self._needed)]
-        return self._distances.evaluation.report(needed, self._prior.device)
+        return self._distances.evaluation.report(needed, self.space.device)
 
-    def _losses_and_gradients(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        latents = latents.detach().requires_grad_()
+    def _losses_and_gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        points = points.detach().requires_grad_()
         with torch.enable_grad():
-            losses = self._losses(latents)
-            (gradients,) = torch.autograd.grad(losses.sum(), latents)
+            losses = self._losses(points)
+            (gradients,) = torch.autograd.grad(losses.sum(), points)
         return losses.detach(), gradients
 
-    def _losses(self, latents: Tensor) -> Tensor:
-        distances = self._distances.together(self.images(latents), self._labels)
+    def _losses(self, points: Tensor) -> Tensor:
+        distances = self._distances.together(self.images(points), self._labels)
         if self._weights is not None:
             distances = distances * self._weights
         losses = distances.mean(dim=1)
-        if self._regularizer is not None and not self._squash:
-            penalties = self._regularizer(latents.to(losses.device).flatten(0, 1))
-            penalty = penalties.unflatten(0, latents.shape[:2]).mean(dim=1)
+        if self._regularizer is not None:
+            penalties = self._regularizer(points.to(losses.device).flatten(0, 1))
+            penalty = penalties.unflatten(0, points.shape[:2]).mean(dim=1)
             losses = losses + self._regularizer_weight * penalty
         return losses
 
-    def _bytes_per_candidate(self, latents: Tensor) -> int:
-        """What a candidate is estimated to take, from its latent to its loss."""
-        differentiable = latents.requires_grad
+    def _bytes_per_candidate(self, points: Tensor) -> int:
+        """What a candidate is estimated to take, from its point to its loss."""
+        differentiable = points.requires_grad
         if differentiable not in self._needed:
             images: list[Tensor] = []
-            one = latents[:1].detach()
-            prior = footprint(self._prior, lambda: images.append(self.images(one)))
+            one = points[:1].detach()
+            making = footprint(self.space.network, lambda: images.append(self.images(one)))
             shape = images[0].shape[1:]
             distances = self._distances.bytes_per_candidate(shape, differentiable)
             if differentiable:  # what both have kept is needed until the end
-                needed = _KEPT_PER_LAYER * prior.total + distances
+                needed = _KEPT_PER_LAYER * making.total + distances
             else:
-                needed = max(_HELD_PER_LAYER * prior.largest, distances)
+                needed = max(_HELD_PER_LAYER * making.largest, distances)
             self._needed[differentiable] = needed + images[0].nbytes
         return self._needed[differentiable]
 
 
 class _KnownGradient(torch.autograd.Function):
-    """Losses whose gradients with respect to the latents have been computed already."""
+    """Losses whose gradients with respect to the points have been computed already."""
 
     @staticmethod
-    def forward(ctx: Any, latents: Tensor, losses: Tensor, gradients: Tensor) -> Tensor:
+    def forward(ctx: Any, points: Tensor, losses: Tensor, gradients: Tensor) -> Tensor:
         ctx.save_for_backward(gradients)
         return losses.clone()
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ggl_lightning.attacks import GenerativeGradientLeakage, Received
+from ggl_lightning.attacks import GenerativeGradientLeakage, Progress, Received, Target
 from ggl_lightning.attacks.matching.update_distances import UpdateDistances
 from ggl_lightning.attacks.searches import AdamSearch
 from ggl_lightning.clients import GradientUpdate, client_update
@@ -101,12 +101,12 @@ def test_an_adaptive_adam_lowers_the_loss(defense):
     )
     found = attack.run(
         received,
-        client.model,
-        client.classifier,
-        TinyPrior(),
+        Target(client.model, client.classifier, TinyPrior()),
         seed=0,
-        notify=lambda hook, loop: (
-            losses.append(loop.losses.min().item()) if hook == "on_round_end" else None
+        progress=Progress(
+            lambda hook, loop: (
+                losses.append(loop.losses.min().item()) if hook == "on_round_end" else None
+            )
         ),
     )
     assert found.loss < 0.7 * losses[0]

@@ -10,6 +10,7 @@ from ggl_lightning.attacks.matching.update_distances import (
 )
 from ggl_lightning.attacks.objective import Objective
 from ggl_lightning.attacks.penalties import kl_regularizer
+from ggl_lightning.attacks.spaces import LatentSpace
 from ggl_lightning.clients import GradientUpdate, LocalSGDUpdate, ResNet18, client_update
 from ggl_lightning.defenses import Adaptation
 from ggl_lightning.errors import UserError
@@ -103,17 +104,15 @@ def test_objective_is_the_weighted_mean_over_tensors_plus_the_regulariser(squash
     received = client_update(model, prior(prior.sample(2)), labels)
     distances = UpdateDistances(model, received, GRADIENT)
     weights = torch.rand(len(received))
-    objective = Objective(
-        prior, distances, labels, weights, kl_regularizer, regularizer_weight=0.7, squash=squash
-    )
+    space = LatentSpace(prior, squash)
+    objective = Objective(space, distances, labels, weights, kl_regularizer, 0.7)
     losses = objective(latents)
     shown = latents.tanh() if squash else latents
     images = torch.stack([prior(candidate) for candidate in shown])
     torch.testing.assert_close(objective.images(latents), images)
     expected = (distances(images, labels) * weights).sum(1) / len(received)
-    if not squash:
-        penalty = torch.stack([kl_regularizer(candidate).mean() for candidate in latents])
-        expected = expected + 0.7 * penalty
+    penalty = torch.stack([kl_regularizer(candidate).mean() for candidate in latents])
+    expected = expected + 0.7 * penalty
     torch.testing.assert_close(losses, expected)
     assert not losses.requires_grad
 
@@ -125,7 +124,7 @@ def test_gradient_of_the_objective_agrees_with_finite_differences(rule):
     labels = torch.tensor([1, 0])
     received = rule(model, prior(torch.randn(2, 6).double()), labels)
     objective = Objective(
-        prior,
+        LatentSpace(prior),
         UpdateDistances(model, received, rule),
         labels,
         regularizer=kl_regularizer,

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from ggl_lightning.attacks import Target
 from ggl_lightning.audit.gate.disk import check_room
 from ggl_lightning.audit.gate.images import image_problems, largest_label, private_indices
 from ggl_lightning.audit.gate.trainer import trainer_problems
@@ -130,8 +131,9 @@ def _check_models(
     if wrong_client:
         return
     classifier = find_classifier_layer(model, examples)
+    target = Target(model, classifier, prior)
     for attack in grid.attacks.values():
-        problems.of(partial(attack.check, model, classifier, prior, grid.client_batch))
+        problems.extend(attack.problems(target, grid.client_batch))
     if first is None or problems:
         return
     if not all(attack.known_label for attack in grid.attacks.values()):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ggl_lightning.attacks import GenerativeGradientLeakage
+from ggl_lightning.attacks import Attack
 from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.defenses import Defense
 from ggl_lightning.errors import UserError
@@ -62,7 +62,7 @@ class Case:
     images: Tensor
     labels: Tensor
     defense: Defense | None
-    attack: GenerativeGradientLeakage | None
+    attack: Attack | None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ggl_lightning.attacks import GenerativeGradientLeakage
+from ggl_lightning.attacks import Attack, GenerativeGradientLeakage
 from ggl_lightning.audit.plan.case import Case, CaseSpec, Idle, UtilitySpec, check_name
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.controls import CONTROLS, control_of
@@ -47,7 +47,7 @@ class CaseDataset(Dataset[Case]):
         labels: Tensor,
         specs: Sequence[CaseSpec],
         defenses: dict[str, Defense],
-        attacks: dict[str, GenerativeGradientLeakage],
+        attacks: dict[str, Attack],
     ) -> None:
         self.specs = specs
         self._images = images
@@ -101,7 +101,8 @@ class AuditDataModule(pl.LightningDataModule):
 
     Args:
         images: Where private images come from.
-        attacks: Attacks by the name they have in results.
+        attacks: Attacks by the name they have in results; one without a class is a
+            `GenerativeGradientLeakage`.
         defenses: Defenses by the name they have in results.
         idx: The private images within the split: an index, a range such as ``0-99``, a list of
             both, or an `ImageSelection`.
@@ -119,7 +120,7 @@ class AuditDataModule(pl.LightningDataModule):
     def __init__(
         self,
         images: ImageDataModule,
-        attacks: dict[str, GenerativeGradientLeakage],
+        attacks: dict[str, GenerativeGradientLeakage | Attack],
         defenses: dict[str, Defense],
         idx: PrivateImages = 0,
         seeds: int | list[int] = 0,
@@ -130,7 +131,7 @@ class AuditDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.images = images
-        self.attacks = attacks
+        self.attacks: dict[str, Attack] = dict(attacks)
         self.defenses = defenses
         self.idx = idx
         self.seeds = [seeds] if isinstance(seeds, int) else seeds

@@ -79,11 +79,11 @@ class Outcome:
     Attributes:
         result: Its row.
         reconstructions: ``(N, 3, H, W)`` in ``[-1, 1]``, in the private images' order.
-        latents: Their latents ``(N, *latent_shape)``.
+        artefacts: What else belongs to each image, ``(N, ...)``, by the name its file gets.
         histories: The losses of every round of every trial.
     """
 
     result: Row
     reconstructions: Tensor
-    latents: Tensor
+    artefacts: Mapping[str, Tensor]
     histories: Sequence[Sequence[RoundLosses]]

@@ -225,8 +225,9 @@ class RunFolder:
         if originals is not None:
             save_images(originals, folder / "original.png")
         save_images(outcome.reconstructions, folder / "reconstruction.png")
-        with replacing(folder / "latent.npy") as unfinished, unfinished.open("wb") as file:
-            np.save(file, outcome.latents.numpy(), allow_pickle=False)
+        for name, values in outcome.artefacts.items():
+            with replacing(folder / f"{name}.npy") as unfinished, unfinished.open("wb") as file:
+                np.save(file, values.numpy(), allow_pickle=False)
         write_chunks(folder / "losses.csv", [losses_csv(outcome.histories).encode()])
         _write_result(folder, outcome.result)
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.attacks import GenerativeGradientLeakage, Received, Reconstruction
+from ggl_lightning.attacks import Attack, Finding, Progress, Received, Target
 from ggl_lightning.attacks.labels import infer_labels
-from ggl_lightning.attacks.searches.loop import Notify
-from ggl_lightning.attacks.searches.snapshots import TrialSnapshot
 from ggl_lightning.audit.plan.case import Case
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.controls import (
@@ -64,21 +62,19 @@ class CaseRunner:
         self._client_model = client_model
         self._classifier = classifier
         self._prior = prior
+        self._target = Target(client_model, classifier, prior)
         self._rule = update_rule
         self._scorer = scorer
         self._setting = setting
-        self._resources = Resources(prior, companions, self._defended, scorer.score_random)
+        self._resources = Resources(self._target, companions, self._defended, scorer.score_random)
 
-    def run(
-        self, case: Case, key: str, notify: Notify, resume: Sequence[TrialSnapshot] = ()
-    ) -> Outcome:
+    def run(self, case: Case, key: str, progress: Progress) -> Outcome:
         """Runs one case, whatever the surrounding grad mode is.
 
         Args:
             case: The case.
             key: Its key, for the result.
-            notify: Told of the search's rounds.
-            resume: What was kept of the case when it was interrupted.
+            progress: What to tell of its attack, and what was kept of it when it was interrupted.
 
         Raises:
             UnusableUpdateError: If the update is not finite.
@@ -91,7 +87,7 @@ class CaseRunner:
             if isinstance(control, SampleControl):
                 return self._sampled(case, control, key, originals)
             with torch.enable_grad():
-                found, received = self._search(case, originals, notify, resume)
+                found, received = self._search(case, originals, progress)
         empty = received is not None and is_empty(received.update)
         return self._outcome(case, key, originals, found, empty)
 
@@ -108,27 +104,23 @@ class CaseRunner:
             "evaluations": 0,
             "seconds": time.perf_counter() - started,
         }
-        return Outcome(result, samples.images.cpu(), samples.latents.cpu(), histories=[])
+        return Outcome(result, samples.images.cpu(), samples.artefacts, histories=[])
 
     def _search(
-        self, case: Case, originals: Tensor, notify: Notify, resume: Sequence[TrialSnapshot]
-    ) -> tuple[Reconstruction, Received | None]:
+        self, case: Case, originals: Tensor, progress: Progress
+    ) -> tuple[Finding, Received | None]:
         """What was found, and what it was found from."""
         attack, labels, seed = case.attack, case.labels.to(originals.device), case.spec.seed
         assert attack is not None
         control = control_of(case.spec.role)
         if isinstance(control, SearchControl):
-            found = control.search(case, originals, labels, self._resources, notify, resume)
-            return found, None
+            return control.search(case, originals, labels, self._resources, progress), None
         received = self._received(case, attack, originals, labels)
         if isinstance(control, UpdateControl):
             received = self._controlled(case, control, received)
         if is_empty(received.update):
             _log.warning("%s: %s.", case.spec.name, EMPTY)
-        found = attack.run(
-            received, self._client_model, self._classifier, self._prior, seed, notify, resume
-        )
-        return found, received
+        return attack.run(received, self._target, seed, progress), received
 
     def _controlled(self, case: Case, control: UpdateControl, received: Received) -> Received:
         """A control's update in the place of the received one, with the labels the attack assumes.
@@ -142,9 +134,7 @@ class CaseRunner:
         update = control.update(case, received, self._resources)
         return replace(received, update=update, labels=labels)
 
-    def _received(
-        self, case: Case, attack: GenerativeGradientLeakage, images: Tensor, labels: Tensor
-    ) -> Received:
+    def _received(self, case: Case, attack: Attack, images: Tensor, labels: Tensor) -> Received:
         assert case.defense is not None
         return Received(
             update=self._defended(case, images, labels),
@@ -170,7 +160,7 @@ class CaseRunner:
         return sent
 
     def _outcome(
-        self, case: Case, key: str, originals: Tensor, found: Reconstruction, empty: bool
+        self, case: Case, key: str, originals: Tensor, found: Finding, empty: bool
     ) -> Outcome:
         control = control_of(case.spec.role)
         if isinstance(control, SearchControl) and control.keeps_order:
@@ -200,15 +190,16 @@ class CaseRunner:
             "defense_estimate": found.estimate,
             "details": {
                 **base["details"],
-                "trial_losses": found.trial_losses,
+                "trial_losses": list(found.trial_losses),
                 "update_rule": describe(self._rule),
                 "device": str(originals.device),
-                "evaluation": found.evaluation,
+                "evaluation": dict(found.evaluation),
             },
         }
-        return Outcome(result, reconstructions, found.latents[order], found.histories)
+        artefacts = {name: values[order] for name, values in found.artefacts.items()}
+        return Outcome(result, reconstructions, artefacts, found.histories)
 
-    def _label_fields(self, case: Case, found: Reconstruction, empty: bool) -> dict[str, Any]:
+    def _label_fields(self, case: Case, found: Finding, empty: bool) -> dict[str, Any]:
         """What label inference achieved; of a control nothing, since it is given labels."""
         if control_of(case.spec.role) is not None or found.inferred is None:
             return {}
@@ -223,7 +214,7 @@ class CaseRunner:
             "label_margin": found.inferred.margin,
         }
 
-    def _missing_labels(self, case: Case, found: Reconstruction, empty: bool) -> dict[str, str]:
+    def _missing_labels(self, case: Case, found: Finding, empty: bool) -> dict[str, str]:
         """Why no labels were inferred from an update."""
         if control_of(case.spec.role) is not None:
             return {}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 
 import torch
 
-from ggl_lightning.attacks import GenerativeGradientLeakage
+from ggl_lightning.attacks import Progress
 from ggl_lightning.attacks.searches.loop import SearchLoop
 from ggl_lightning.audit.plan.case import UtilitySpec
 from ggl_lightning.audit.plan.controls import SearchControl, control_of
@@ -95,8 +95,7 @@ def _seconds(module: AuditModule, grid: AuditDataModule, position: int) -> float
     case = grid.cases[position]
     attack = case.attack
     assert attack is not None
-    short = copy.copy(attack)
-    short.n_trials = 1
+    short, evaluations_alike = attack.sample()
     rounds: list[tuple[float, int]] = []
 
     def stop_soon(hook: str, loop: SearchLoop) -> None:
@@ -106,16 +105,13 @@ def _seconds(module: AuditModule, grid: AuditDataModule, position: int) -> float
                 loop.request_stop("measured")
 
     runner = module.runner(grid)
-    runner.run(replace(case, attack=short), "", stop_soon)
+    started = time.perf_counter()
+    runner.run(replace(case, attack=short), "", Progress(stop_soon))
+    if not rounds:  # an attack without a search has been run as a whole
+        return time.perf_counter() - started
     # The first round also pays for what is done once.
     (start, before), (end, after) = (rounds[0] if len(rounds) > 1 else (0.0, 0)), rounds[-1]
-    return (end - start) / (after - before) * _evaluations_alike(attack)
-
-
-def _evaluations_alike(attack: GenerativeGradientLeakage) -> float:
-    """The attack's cost in evaluations like those of its first rounds."""
-    search, budget = attack.search, attack.budget
-    return attack.cost * search.evaluations(budget) / search.cost(budget)
+    return (end - start) / (after - before) * evaluations_alike
 
 
 def _text(lines: list[_Line], cases: int, done: int) -> str:

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
+from ggl_lightning.attacks import Progress
 from ggl_lightning.attacks.callbacks import (
     SearchCallback,
     SearchHost,
@@ -350,7 +351,7 @@ class AuditModule(SearchHost):
         self.case_name, self.case_key = case.spec.name, key
         self.private_images = case.images
         try:
-            outcome = self._runner.run(case, key, self.notify, kept_trials(self))
+            outcome = self._runner.run(case, key, Progress(self.notify, kept_trials(self)))
             self.run_folder.write_case(case.images, outcome)
         except UserError:  # the configuration's mistake: other cases would not fare better
             raise

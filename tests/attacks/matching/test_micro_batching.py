@@ -6,13 +6,14 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 
-from ggl_lightning.attacks import GenerativeGradientLeakage, Received
+from ggl_lightning.attacks import GenerativeGradientLeakage, Received, Target
 from ggl_lightning.attacks.matching import micro_batching
 from ggl_lightning.attacks.matching.micro_batching import MicroBatching
 from ggl_lightning.attacks.matching.update_distances import UpdateDistances
 from ggl_lightning.attacks.objective import Objective
 from ggl_lightning.attacks.penalties import kl_regularizer
 from ggl_lightning.attacks.searches import AdamSearch, NevergradSearch
+from ggl_lightning.attacks.spaces import LatentSpace
 from ggl_lightning.audit.plan.keys import describe
 from ggl_lightning.clients import GradientUpdate, client_update, find_classifier_layer
 from ggl_lightning.defenses import NoDefense
@@ -169,7 +170,7 @@ def objective(evaluation):
     labels = torch.tensor([1, 0])
     received = client_update(model, prior(torch.randn(2, 6).double()), labels)
     distances = UpdateDistances(model, received, GradientUpdate(), evaluation=evaluation)
-    return prior, Objective(prior, distances, labels, None, kl_regularizer, 0.1)
+    return prior, Objective(LatentSpace(prior), distances, labels, None, kl_regularizer, 0.1)
 
 
 @pytest.mark.parametrize("differentiable", [False, True])
@@ -207,13 +208,13 @@ def test_an_attack_goes_on_without_memory_and_reports_it(search, monkeypatch):
 
     def attack(**settings):
         leakage = GenerativeGradientLeakage(search, budget=4, **settings)
-        return leakage.run(received, model, classifier, prior, seed=3)
+        return leakage.run(received, Target(model, classifier, prior), seed=3)
 
     whole = attack()
     assert whole.evaluation["way"] == "in closed form"
     assert whole.evaluation["general_parameters"] == 0
     again = attack()
-    assert torch.equal(whole.latents, again.latents)
+    assert torch.equal(whole.artefacts["latent"], again.artefacts["latent"])
     forward = prior.forward
 
     def small(latents, labels=None):

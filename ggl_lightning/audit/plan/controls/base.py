@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ggl_lightning.attacks import Received, Reconstruction
-from ggl_lightning.attacks.searches.loop import Notify
-from ggl_lightning.attacks.searches.snapshots import TrialSnapshot
+from ggl_lightning.attacks import Finding, Progress, Received, Target
 from ggl_lightning.audit.plan.case import Case, CaseSpec
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.roles import Role
 from ggl_lightning.clients import Update
-from ggl_lightning.priors.base import Prior
 
 
 @dataclass(frozen=True)
@@ -26,12 +23,12 @@ class Samples:
     Attributes:
         scores: Fields of the case's row, those of `Scorer.score`.
         images: One sample per private image, in their order, ``(N, 3, H, W)`` in ``[-1, 1]``.
-        latents: Their latents ``(N, *latent_shape)``.
+        artefacts: What else is kept of each image, by name, such as its ``latent``.
     """
 
     scores: dict[str, Any]
     images: Tensor
-    latents: Tensor
+    artefacts: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Resources:
     """What a control may use beside its case.
 
     Attributes:
-        prior: The attacker's prior.
+        target: Client model, its last layer and the attacker's prior.
         companions: Other images of the private images' classes.
         send: The defended update of a case's client, were its private images and labels these, on
             the prior's device.
@@ -47,7 +44,7 @@ class Resources:
             indices and a seed.
     """
 
-    prior: Prior
+    target: Target
     companions: Companions
     send: Callable[[Case, Tensor, Tensor], Update]
     score_random: Callable[[Tensor, Tensor, tuple[int, ...], int], Samples]
@@ -117,9 +114,8 @@ class SearchControl(Control):
         originals: Tensor,
         labels: Tensor,
         resources: Resources,
-        notify: Notify,
-        resume: Sequence[TrialSnapshot],
-    ) -> Reconstruction:
+        progress: Progress,
+    ) -> Finding:
         """What the search finds.
 
         Args:
@@ -127,8 +123,7 @@ class SearchControl(Control):
             originals: Its private images ``(N, 3, H, W)`` in ``[-1, 1]``, on the prior's device.
             labels: Their labels ``(N,)``, likewise.
             resources: What else there is.
-            notify: Told of the search's rounds.
-            resume: What was kept of the case when it was interrupted.
+            progress: Told of the search's rounds; it has what was kept of an interrupted case.
         """
 
 

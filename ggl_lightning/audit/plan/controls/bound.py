@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
-from ggl_lightning.attacks import Reconstruction
-from ggl_lightning.attacks.searches.loop import Notify
-from ggl_lightning.attacks.searches.snapshots import TrialSnapshot
+from ggl_lightning.attacks import Finding, Progress
 from ggl_lightning.audit.plan.case import Case
 from ggl_lightning.audit.plan.controls.base import Resources, SearchControl
 from ggl_lightning.audit.plan.roles import Role, Standing
@@ -36,11 +32,8 @@ class DirectInversion(SearchControl):
         originals: Tensor,
         labels: Tensor,
         resources: Resources,
-        notify: Notify,
-        resume: Sequence[TrialSnapshot],
-    ) -> Reconstruction:
+        progress: Progress,
+    ) -> Finding:
         """The latents whose images are nearest to the private ones."""
         assert case.attack is not None
-        return case.attack.invert(
-            originals, labels, resources.prior, case.spec.seed, notify, resume
-        )
+        return case.attack.invert(originals, labels, resources.target, case.spec.seed, progress)

@@ -1,0 +1,185 @@
+"""What every attack is: a received update in, a finding out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ggl_lightning.attacks.labels import InferredLabels
+from ggl_lightning.attacks.searches.loop import Notify
+from ggl_lightning.attacks.searches.snapshots import RoundLosses, TrialSnapshot
+from ggl_lightning.clients import ClassifierLayer
+from ggl_lightning.priors.base import Prior
+
+if TYPE_CHECKING:
+    from ggl_lightning.attacks.attack import Received
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is attacked, and what the attacker has at hand before any update is received.
+
+    Attributes:
+        model: The client model with the weights that the client begins with, in eval mode, on the
+            prior's device.
+        classifier: Its last layer.
+        prior: The attacker's prior, in eval mode.
+    """
+
+    model: nn.Module
+    classifier: ClassifierLayer
+    prior: Prior
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything is computed."""
+        return self.prior.device
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What an attack tells while it runs, and what it is told of an earlier try.
+
+    Attributes:
+        notify: Told of the rounds of every search, as `SearchLoop` says.
+        resume: The trials of the same attack when it was interrupted: it goes on from there, and
+            ends as if it had not been.
+    """
+
+    notify: Notify = lambda _hook, _loop: None
+    resume: Sequence[TrialSnapshot] = ()
+
+
+UNWATCHED = Progress()
+"""Of an attack that nobody watches, from the start."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an attack recovered from one update.
+
+    Attributes:
+        images: Reconstructions ``(N, 3, H, W)`` in ``[-1, 1]``, on the CPU; their order means
+            nothing.
+        labels: The label assumed for each image, ``(N,)``.
+        artefacts: What else belongs to each image, ``(N, ...)``, on the CPU, by the name its file
+            gets: ``latent`` of attacks that search a prior's latents.
+        inferred: The labels read off the update; None if there was no update, or one without the
+            last layer.
+        estimate: The defense's parameters as an adaptive attack estimated them; None if the attack
+            is not adaptive or there is nothing to estimate.
+        loss: The objective of the answer: the lowest among the trials. None without an objective.
+        trial: Which trial won, from 0; None without trials.
+        trial_losses: Final objective of every trial.
+        rounds: Rounds run, over all trials.
+        evaluations: Candidates evaluated, over all trials.
+        seconds: Time the attack took; what passed between an interruption and its resumption does
+            not count.
+        histories: The losses of every round of every trial.
+        stop_reasons: Why trials ended early, if any did.
+        evaluation: How candidates were evaluated, which does not change the result but by rounding:
+            ``way``, ``general_parameters`` (how many tensors' gradients no layer rule gives), and
+            what `MicroBatching.report` says.
+    """
+
+    images: Tensor
+    labels: Tensor
+    artefacts: Mapping[str, Tensor] = field(default_factory=dict)
+    inferred: InferredLabels | None = None
+    estimate: Mapping[str, float] | None = None
+    loss: float | None = None
+    trial: int | None = None
+    trial_losses: Sequence[float] = ()
+    rounds: int = 0
+    evaluations: int = 0
+    seconds: float = 0.0
+    histories: Sequence[Sequence[RoundLosses]] = ()
+    stop_reasons: Sequence[str] = ()
+    evaluation: Mapping[str, object] = field(default_factory=dict)
+
+
+class Attack(ABC):
+    """A received update in, a `Finding` out.
+
+    Its public attributes are its parameters: they identify it in results. What does not change a
+    result is private.
+
+    Attributes:
+        known_label: Whether the attacker is told the private labels instead of inferring them.
+    """
+
+    known_label: bool = False
+
+    def problems(self, target: Target, count: int) -> list[str]:
+        """What stands in the attack's way, a sentence each, before anything is run.
+
+        Args:
+            target: What is to be attacked.
+            count: Private images behind an update.
+        """
+        return []
+
+    @abstractmethod
+    def run(
+        self, received: Received, target: Target, seed: int, progress: Progress = UNWATCHED
+    ) -> Finding:
+        """Attacks one update.
+
+        Args:
+            received: What the server holds.
+            target: What is attacked.
+            seed: Everything random in the attack follows from it, global generators included.
+            progress: What to tell, and where to go on.
+
+        Raises:
+            UserError: If the update does not fit the attack.
+            NonFiniteLossError: If an objective becomes NaN or infinite.
+        """
+
+    @abstractmethod
+    def invert(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        target: Target,
+        seed: int,
+        progress: Progress = UNWATCHED,
+    ) -> Finding:
+        """Looks for given images themselves, as it looks for those behind an update.
+
+        No attacker can: it is what no update could improve on.
+
+        Args:
+            images: ``(N, 3, H, W)`` in ``[-1, 1]``, on the target's device.
+            labels: Their labels ``(N,)``.
+            target: What is attacked.
+            seed: As in `run`.
+            progress: As in `run`.
+        """
+
+    @property
+    @abstractmethod
+    def evaluations(self) -> int:
+        """Candidates that it evaluates for one update, unless it ends early."""
+
+    @property
+    @abstractmethod
+    def cost(self) -> float:
+        """The same in evaluations without gradient, each with one taken for as many as it costs.
+
+        Work is shared out among processes by it.
+        """
+
+    def sample(self) -> tuple[Attack, float]:
+        """What to run to find out how long the attack takes.
+
+        Returns:
+            An attack whose first rounds are like this one's, and how many evaluations such as
+            those the whole attack is worth.
+        """
+        return self, self.cost

@@ -1,0 +1,45 @@
+"""What every search space is: points that a search moves, and the images they stand for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+
+class SearchSpace(ABC):
+    """What a search moves in and how it becomes images.
+
+    A point stands for the images of one client; ``C`` points make a population.
+    """
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where images are made."""
+
+    @property
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """What makes the images, for estimates of memory."""
+
+    @abstractmethod
+    def shape(self, count: int) -> tuple[int, ...]:
+        """Shape of a point that stands for ``count`` images."""
+
+    @abstractmethod
+    def images(self, points: Tensor, labels: Tensor) -> Tensor:
+        """Makes the images.
+
+        Args:
+            points: ``(C, *shape)``, on any device.
+            labels: The label of each image, ``(N,)``, on the space's device.
+
+        Returns:
+            Images ``(C, N, 3, H, W)`` in ``[-1, 1]``, differentiable with respect to the points.
+        """
+
+    def artefacts(self, points: Tensor) -> dict[str, Tensor]:
+        """What is worth keeping of points beside their images, ``(C, N, ...)`` each, by name."""
+        return {}
