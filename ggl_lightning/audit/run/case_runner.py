@@ -104,7 +104,8 @@ class CaseRunner:
             "evaluations": 0,
             "seconds": time.perf_counter() - started,
         }
-        return Outcome(result, samples.images.cpu(), samples.artefacts, histories=[])
+        artefacts = {"latent": samples.latents.cpu()}
+        return Outcome(result, samples.images.cpu(), artefacts, histories=[])
 
     def _search(
         self, case: Case, originals: Tensor, progress: Progress

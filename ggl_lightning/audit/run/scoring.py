@@ -132,7 +132,7 @@ class Scorer:
         scores |= self._image_metrics(samples.flatten(0, 1), repeated)
         scores["attribute_agreement"] = self._agreement(samples.flatten(0, 1), repeated)
         latents = torch.stack([latents[0] for _, latents in drawn])
-        return Samples(scores, samples[0], {"latent": latents[orders[0]].cpu()})
+        return Samples(scores, samples[0], latents[orders[0]])
 
     def _draw_random(self, label: int, seed: int, position: int) -> tuple[Tensor, Tensor]:
         """Random samples for one image of a client: images and latents."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,12 +23,12 @@ class Samples:
     Attributes:
         scores: Fields of the case's row, those of `Scorer.score`.
         images: One sample per private image, in their order, ``(N, 3, H, W)`` in ``[-1, 1]``.
-        artefacts: What else is kept of each image, by name, such as its ``latent``.
+        latents: Their latents ``(N, *latent_shape)``.
     """
 
     scores: dict[str, Any]
     images: Tensor
-    artefacts: Mapping[str, Tensor]
+    latents: Tensor
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Resources:
     """What a control may use beside its case.
 
     Attributes:
-        target: Client model, its last layer and the attacker's prior.
+        target: What is attacked: client model and prior.
         companions: Other images of the private images' classes.
         send: The defended update of a case's client, were its private images and labels these, on
             the prior's device.
@@ -123,7 +123,7 @@ class SearchControl(Control):
             originals: Its private images ``(N, 3, H, W)`` in ``[-1, 1]``, on the prior's device.
             labels: Their labels ``(N,)``, likewise.
             resources: What else there is.
-            progress: Told of the search's rounds; it has what was kept of an interrupted case.
+            progress: What to tell of the search, and what was kept of it when it was interrupted.
         """
 
 

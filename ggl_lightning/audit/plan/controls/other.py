@@ -36,7 +36,5 @@ class OtherUpdate(UpdateControl):
     def update(self, case: Case, received: Received, resources: Resources) -> Update:
         """What the other client sends under the same defense."""
         others = self.other_images(case.spec, resources.companions)
-        images, labels = (
-            x.to(resources.target.prior.device) for x in resources.companions.read(others)
-        )
+        images, labels = (x.to(resources.target.device) for x in resources.companions.read(others))
         return resources.send(case, images, labels)
