@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -68,6 +69,8 @@ class CaseRunner:
         self._prior = prior
         self._procedure = procedure
         self._state = ClientState.of(client_model)
+        # A copy: nothing that the client's own object may remember reaches an attacker.
+        self._told = copy.deepcopy(procedure)
         self._scorer = scorer
         self._companions = companions
         self._setting = setting
@@ -156,7 +159,7 @@ class CaseRunner:
         self, case: Case, attack: GenerativeGradientLeakage, images: Tensor, labels: Tensor
     ) -> Received:
         assert case.defense is not None
-        believed = self._procedure if attack.believes is None else attack.believes
+        believed = self._told if attack.believes is None else attack.believes
         return Received(
             record=self._sent(case, images, labels),
             procedure=believed,
