@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Mapping
@@ -73,6 +74,8 @@ class CaseRunner:
         self._target = Target(client_model, classifier, prior)
         self._procedure = procedure
         self._state = ClientState.of(client_model)
+        # A copy: nothing that the client's own object may remember reaches an attacker.
+        self._told = copy.deepcopy(procedure)
         self._scorer = scorer
         self._setting = setting
         self._resources = Resources(self._target, companions, self._sent, scorer.score_random)
@@ -146,7 +149,7 @@ class CaseRunner:
 
     def _received(self, case: Case, attack: Attack, images: Tensor, labels: Tensor) -> Received:
         assert case.defense is not None
-        believed = self._procedure if attack.believes is None else attack.believes
+        believed = self._told if attack.believes is None else attack.believes
         return Received(
             record=self._sent(case, images, labels),
             procedure=believed,
