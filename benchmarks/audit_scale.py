@@ -44,7 +44,7 @@ from ggl_lightning.attacks.searches import NevergradSearch
 from ggl_lightning.audit.run import module as audit_module
 from ggl_lightning.audit.plan import schedule
 from ggl_lightning.audit.statistics import compute as statistics
-from ggl_lightning.audit.plan.case import Case, Role
+from ggl_lightning.audit.plan.case import Case
 from ggl_lightning.audit.plan.data_module import AuditDataModule
 from ggl_lightning.audit.run.module import AuditModule
 from ggl_lightning.audit.results.row import Outcome
@@ -171,7 +171,7 @@ def kind(case: Case) -> tuple:
 
 def imitate(case: Case, key: str, template: Outcome, rounds: int, random: Any) -> Outcome:
     """A case like the template, with numbers of its own."""
-    psnr = {Role.attack: 15.0, Role.bound: 20.0}.get(case.spec.role, 11.0) + random.normal() * 1.5
+    psnr = {"attack": 15.0, "bound": 20.0}.get(case.spec.role, 11.0) + random.normal() * 1.5
     mse = 4 * 10 ** (-psnr / 10)
     made = {
         name: value * (1 + 0.1 * random.normal())

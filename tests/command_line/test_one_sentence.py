@@ -91,7 +91,7 @@ def test_arguments(refused, tiny_config, arguments, expected):  # noqa: F811
         ),
         ("data.defenses", ["none"], "data.defenses is ['none']: expected settings by name"),
         ("data.defenses.x", _component("Noise", std="big"), "std of Noise"),
-        ("data.controls", ["null_rndom"], "expected one of attack, null_random"),
+        ("data.controls", ["null_rndom"], "Did you mean 'null_random'"),
         ("data.split", 3, "Write it in quotes"),
         ("model.exp_name", 123, "model.exp_name is 123"),
         (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ggl_lightning.audit.plan.case import Role
+from ggl_lightning.audit.plan.controls import control_of
 from ggl_lightning.audit.plan.data_module import AuditDataModule
 from ggl_lightning.errors import UserError
 from ggl_lightning.federated import FederatedTraining
@@ -33,8 +33,9 @@ def images_read(grid: AuditDataModule, utility: FederatedTraining | None) -> dic
     for first in {spec.indices[0] for spec in grid.cases.specs}:
         read.update(companions.decoy_pool(first))
     for spec in grid.cases.specs:
-        if spec.role is Role.null_other:
-            read.update(companions.other_indices(spec.indices, spec.seed))
+        control = control_of(spec.role)
+        if control is not None:
+            read.update(control.other_images(spec, companions))
     splits: dict[str, set[int]] = {grid.split: read}
     if utility is not None:
         labels = _labels_of_training(grid)

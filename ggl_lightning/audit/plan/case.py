@@ -4,39 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 
 from torch import Tensor
 
 from ggl_lightning.attacks import Attack
+from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.defenses import Defense
 from ggl_lightning.errors import UserError
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _LONGEST_NAME = 60
-
-
-class Role(StrEnum):
-    """What a case is for.
-
-    Three nulls say what an attacker scores who learns nothing of the private image, and a bound
-    says what the best one could score with this prior, search and budget:
-
-    * ``attack``: the attack under audit.
-    * ``null_random``: random latents of the prior with the private labels; no update, no search.
-    * ``null_noise``: the attack on noise with the norms of the received update's tensors.
-    * ``null_other``: the attack on the defended update of other private images of the same
-      classes.
-    * ``bound``: the search on the private image itself, through the prior, by squared error.
-
-    All but ``null_random`` have the search and budget of their attack.
-    """
-
-    attack = "attack"
-    null_random = "null_random"
-    null_noise = "null_noise"
-    null_other = "null_other"
-    bound = "bound"
 
 
 @dataclass(frozen=True)
@@ -46,16 +23,16 @@ class CaseSpec:
     Attributes:
         indices: Indices of the client's ``N`` private images in their split.
         defense_name: What the user calls the defense; None for a control without one.
-        attack_name: What the user calls the attack; None for ``null_random``.
+        attack_name: What the user calls the attack; None for a control without one.
         seed: Seeds the defense's noise and the search.
-        role: What the case is for.
+        role: What the case is for: the name of its `Role`.
     """
 
     indices: tuple[int, ...]
     defense_name: str | None
     attack_name: str | None
     seed: int
-    role: Role
+    role: str
 
     @property
     def name(self) -> str:
@@ -64,8 +41,8 @@ class CaseSpec:
         if len(self.indices) > 1:
             images += f"x{len(self.indices)}"
         parts = [images, self.defense_name, self.attack_name, f"seed{self.seed}"]
-        if self.role is not Role.attack:
-            parts.append(self.role.value)
+        if self.role != ATTACK.name:
+            parts.append(self.role)
         return "_".join(part for part in parts if part is not None)
 
 
@@ -78,7 +55,7 @@ class Case:
         images: The private images, ``(N, 3, H, W)`` in ``[-1, 1]``.
         labels: Their labels, ``(N,)``.
         defense: The defense; None for a control without one.
-        attack: The attack; None for ``null_random``.
+        attack: The attack; None for a control without one.
     """
 
     spec: CaseSpec

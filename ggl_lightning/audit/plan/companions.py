@@ -33,6 +33,7 @@ class Companions:
         self._read_decoys = lru_cache(maxsize=4)(self._read)
         self._hash = lru_cache(maxsize=None)(self._hash_image)
         self._hash_all = lru_cache(maxsize=16)(self._hash_images)
+        self._hash_content = lru_cache(maxsize=8)(self._hash_images_and_labels)
         self._class_order = lru_cache(maxsize=None)(self._shuffled_class)
         self._class_places = lru_cache(maxsize=None)(self._places_in_class)
 
@@ -93,6 +94,10 @@ class Companions:
         """Images ``(N, 3, H, W)`` in ``[-1, 1]`` and labels ``(N,)``."""
         return self._read(tuple(indices)), self._labels[list(indices)]
 
+    def content_hash(self, indices: Sequence[int]) -> str:
+        """What stands for some images and their labels."""
+        return self._hash_content(tuple(indices))
+
     def _read(self, indices: tuple[int, ...]) -> Tensor:
         return torch.stack([self._images[index][0] for index in indices])
 
@@ -101,6 +106,10 @@ class Companions:
 
     def _hash_images(self, indices: tuple[int, ...]) -> str:
         return hashlib.sha256(" ".join(map(self._hash, indices)).encode()).hexdigest()
+
+    def _hash_images_and_labels(self, indices: tuple[int, ...]) -> str:
+        images, labels = self.read(indices)
+        return hash_tensors({"images": images, "labels": labels})
 
     def _shuffled_class(self, label: int) -> list[int]:
         members = (self._labels == label).nonzero()[:, 0].numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -13,14 +14,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ggl_lightning.attacks import Attack, GenerativeGradientLeakage
-from ggl_lightning.audit.plan.case import Case, CaseSpec, Idle, Role, UtilitySpec, check_name
+from ggl_lightning.audit.plan.case import Case, CaseSpec, Idle, UtilitySpec, check_name
 from ggl_lightning.audit.plan.companions import Companions
+from ggl_lightning.audit.plan.controls import CONTROLS, control_of
 from ggl_lightning.audit.plan.grid import case_grid
+from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.plan.schedule import share_out
 from ggl_lightning.audit.plan.selection import ImageSelection, PrivateImages, listed, select
 from ggl_lightning.data.base import ImageDataModule
 from ggl_lightning.defenses import Defense
-from ggl_lightning.errors import UserError, check_non_negative, check_positive
+from ggl_lightning.errors import UserError, check_choice, check_non_negative, check_positive
 
 _log = logging.getLogger(__name__)
 
@@ -123,12 +126,7 @@ class AuditDataModule(pl.LightningDataModule):
         seeds: int | list[int] = 0,
         split: str = "test",
         client_batch: int = 1,
-        controls: list[Role] = [  # noqa: B006 - never changed; jsonargparse shows it
-            Role.null_random,
-            Role.null_noise,
-            Role.null_other,
-            Role.bound,
-        ],
+        controls: list[str] = [*CONTROLS],  # noqa: B006 - never changed; jsonargparse shows it
         decoys: int = 100,
     ) -> None:
         super().__init__()
@@ -152,8 +150,10 @@ class AuditDataModule(pl.LightningDataModule):
             raise UserError(
                 f"seeds is {self.seeds}: a seed must not be negative, nor above {_LARGEST_SEED}."
             )
-        if Role.attack in controls:
+        if ATTACK.name in controls:
             raise UserError("controls lists attack, which is none: attacks are always run.")
+        for name in controls:
+            check_choice("data.controls", name, CONTROLS)
         for what, names in (("defense", defenses), ("attack", attacks)):
             if not names:
                 raise UserError(f"The audit has no {what}: name at least one under data.{what}s.")
@@ -184,25 +184,30 @@ class AuditDataModule(pl.LightningDataModule):
         )
         self.labels = labels
         self.companions = Companions(images, labels, self.decoys)
-        specs = self._without_others(specs)
+        specs = self._without_impossible(specs)
         _check_distinct(specs)
         self.cases = CaseDataset(images, labels, specs, self.defenses, self.attacks)
         self._finished: frozenset[str] = frozenset()
         self._is_set_up = True
 
-    def _without_others(self, specs: list[CaseSpec]) -> list[CaseSpec]:
-        """Leaves out ``null_other`` of clients whose classes have no other images."""
-        kept = [
-            spec
-            for spec in specs
-            if spec.role is not Role.null_other or self.companions.have_others(spec.indices)
-        ]
-        if len(kept) < len(specs):
+    def _without_impossible(self, specs: list[CaseSpec]) -> list[CaseSpec]:
+        """Leaves out controls for which the split lacks something, and says so."""
+        kept = []
+        lacking: Counter[tuple[str, str]] = Counter()
+        for spec in specs:
+            control = control_of(spec.role)
+            lack = None if control is None else control.lacks(spec.indices, self.companions)
+            if lack is None:
+                kept.append(spec)
+            else:
+                lacking[spec.role, lack] += 1
+        for (role, lack), count in lacking.items():
             _log.warning(
-                "%d cases of the control null_other are left out: the %s split has no other images "
-                "of their classes.",
-                len(specs) - len(kept),
+                "%d cases of the control %s are left out: the %s split %s.",
+                count,
+                role,
                 self.split,
+                lack,
             )
         return kept
 

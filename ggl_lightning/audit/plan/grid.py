@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from ggl_lightning.audit.plan.case import CaseSpec, Role
+from ggl_lightning.audit.plan.case import CaseSpec
+from ggl_lightning.audit.plan.controls import roles
+from ggl_lightning.audit.plan.roles import ATTACK, Role
 
 
 def case_grid(
@@ -12,7 +14,7 @@ def case_grid(
     defenses: Sequence[str],
     attacks: Sequence[str],
     seeds: Sequence[int],
-    controls: Iterable[Role],
+    controls: Collection[str],
 ) -> list[CaseSpec]:
     """All cases: private images x defenses x attacks x seeds, each with its controls.
 
@@ -24,16 +26,17 @@ def case_grid(
         defenses: Names.
         attacks: Names.
         seeds: Seeds.
-        controls: Which controls to run. ``null_noise`` and ``null_other`` have one case for each
-            attack's; ``bound`` one for each attack's name, since it sees no defense; and
-            ``null_random`` one for each client.
+        controls: Roles of the controls to run. One has a case for each attack's case; where it has
+            no defense, or no attack, one for all of them (`Role.names`).
     """
-    wanted = set(controls)
+    wanted = [role for role in roles().values() if role.name in controls]
+    wanted.sort(key=lambda role: (role.has_defense, role.has_attack))  # the fewest cases first
     return [
         spec
         for seed in seeds
         for indices in batches
-        for spec in _client_cases(indices, defenses, attacks, seed, wanted)
+        for role in [ATTACK, *wanted]
+        for spec in _client_cases(indices, defenses, attacks, seed, role)
     ]
 
 
@@ -42,17 +45,8 @@ def _client_cases(
     defenses: Sequence[str],
     attacks: Sequence[str],
     seed: int,
-    controls: set[Role],
+    role: Role,
 ) -> Iterator[CaseSpec]:
-    pairs = [(defense, attack) for defense in defenses for attack in attacks]
-    for defense, attack in pairs:
-        yield CaseSpec(indices, defense, attack, seed, Role.attack)
-    if Role.null_random in controls:
-        yield CaseSpec(indices, None, None, seed, Role.null_random)
-    if Role.bound in controls:
-        for attack in attacks:
-            yield CaseSpec(indices, None, attack, seed, Role.bound)
-    for role in (Role.null_noise, Role.null_other):
-        if role in controls:
-            for defense, attack in pairs:
-                yield CaseSpec(indices, defense, attack, seed, role)
+    names = [role.names(defense, attack) for defense in defenses for attack in attacks]
+    for defense, attack in dict.fromkeys(names):
+        yield CaseSpec(indices, defense, attack, seed, role.name)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from enum import Enum
-from functools import lru_cache
 from typing import Any
 
-from ggl_lightning.audit.plan.case import Case, Role
+from ggl_lightning.audit.plan.case import Case
 from ggl_lightning.audit.plan.companions import Companions
+from ggl_lightning.audit.plan.controls import control_of
 from ggl_lightning.audit.plan.identity import class_identity, identity
 from ggl_lightning.clients import UpdateRule
 from ggl_lightning.tensor_hash import hash_tensors
@@ -73,7 +73,6 @@ class CaseKeys:
         self.common_hash = key_of(self._common)
         self._companions = companions
         self._identities: dict[int, tuple[object, Any]] = {}  # by id, with what keeps it
-        self._hash_others = lru_cache(maxsize=8)(self._hash_images)
 
     def __call__(self, case: Case) -> str:
         """The key of a case's result, see `key_of`."""
@@ -81,16 +80,16 @@ class CaseKeys:
         determinants = {
             **self._common,
             "name": spec.name,
-            "role": spec.role.value,
+            "role": spec.role,
             "seed": spec.seed,
             "private": hash_tensors({"images": case.images, "labels": case.labels}),
             "decoys": self._companions.decoys_hash(spec.indices[0]),
             "defense": self._identity(case.defense),
             "attack": self._identity(case.attack),
         }
-        if spec.role is Role.null_other:
-            others = self._companions.other_indices(spec.indices, spec.seed)
-            determinants["others"] = self._hash_others(tuple(others))
+        control = control_of(spec.role)
+        if control is not None:
+            determinants |= control.determinants(spec, self._companions)
         return key_of(determinants)
 
     def _identity(self, component: object) -> Any:
@@ -98,10 +97,6 @@ class CaseKeys:
         if id(component) not in self._identities:
             self._identities[id(component)] = (component, identity(component))
         return self._identities[id(component)][1]
-
-    def _hash_images(self, indices: tuple[int, ...]) -> str:
-        images, labels = self._companions.read(indices)
-        return hash_tensors({"images": images, "labels": labels})
 
 
 def key_of(determinants: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from ggl_lightning.audit.report.page import render_page
 from ggl_lightning.audit.report.tables import csv_lines, parquet_bytes, results_table
 from ggl_lightning.audit.results.collect import Results, collect
 from ggl_lightning.audit.results.numbers import dumps
-from ggl_lightning.audit.results.rows import Row
+from ggl_lightning.audit.results.schema import Row
 from ggl_lightning.audit.statistics import compute_statistics
 from ggl_lightning.errors import UserError
 

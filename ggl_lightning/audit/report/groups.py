@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ggl_lightning.audit.report.estimates import Estimate, read_estimate
-
-HEADLINE_METRICS = ("psnr", "ssim", "lpips_vgg", "lpips_alex", "mse")
-"""The verdict's leakage is that of the first of these which was computed for any group."""
-
-FEATURES = ("pixel", "feature")
+from ggl_lightning.audit.results.schema import headline_metrics
 
 
 @dataclass(frozen=True)
@@ -69,8 +65,8 @@ class Group:
         """Share of cases whose private image is among the ``top`` nearest to the reconstruction.
 
         Args:
-            by: ``pixel`` or ``feature``: the distance.
-            top: 1 or 5.
+            by: The distance, one of `RANKS`.
+            top: One of `TOP`.
         """
         entry = self._identification(by)
         rate = entry.get(f"top{top}")
@@ -132,12 +128,13 @@ def read_groups(
         statistics["groups"],
         key=lambda entry: (defenses.index(entry["defense"]), attacks.index(entry["attack"])),
     )
+    headlines = [metric.name for metric in headline_metrics()]
     headline = next(
         (
             metric
-            for metric in HEADLINE_METRICS
+            for metric in headlines
             if any("value" in ((entry.get("leakage") or {}).get(metric) or {}) for entry in entries)
         ),
-        HEADLINE_METRICS[0],
+        headlines[0],
     )
     return [Group(entry, headline) for entry in entries]

@@ -73,6 +73,6 @@ class Table:
         return self.notes.index(reason) + 1
 
 
-def plain(value: object) -> Cell:
+def text_cell(value: object) -> Cell:
     """A cell of text; ``—`` for None."""
     return Cell(MISSING if value is None else str(value))

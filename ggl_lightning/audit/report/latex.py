@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ggl_lightning.audit.report.estimates import Estimate
-from ggl_lightning.audit.report.groups import FEATURES, Group
-from ggl_lightning.audit.report.titles import METRIC_TITLES
+from ggl_lightning.audit.report.groups import Group
+from ggl_lightning.audit.results.schema import (
+    RANKS,
+    TOP,
+    Metric,
+    headline_metrics,
+    metric_title,
+    summary_metrics,
+)
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -39,12 +46,13 @@ def escape(text: str) -> str:
 
 def latex_table(groups: Sequence[Group]) -> str:
     """A ``tabular`` of defense by attack; it needs the packages ``booktabs`` and ``textcomp``."""
-    headline = groups[0].headline if groups else "psnr"
+    headline = groups[0].headline if groups else headline_metrics()[0].name
     titles = [
         *("Defense", "Attack", "Cases"),
-        f"Leakage ({escape(METRIC_TITLES.get(headline, headline))})",
-        *(f"Top-{top} {by}" for by in FEATURES for top in (1, 5)),
-        *("PSNR [dB]", "SSIM", "Labels", "Attributes", "Accuracy"),
+        f"Leakage ({escape(metric_title(headline))})",
+        *(f"Top-{top} {by}" for by in RANKS for top in TOP),
+        *(_with_unit(metric) for metric in summary_metrics()),
+        *("Labels", "Attributes", "Accuracy"),
     ]
     lines = [
         "% Needs \\usepackage{booktabs,textcomp}. Intervals are of 95%; rates are in percent.",
@@ -60,19 +68,23 @@ def latex_table(groups: Sequence[Group]) -> str:
 
 
 def _cells(group: Group) -> list[str]:
-    rates = [group.identification(by, top) for by in FEATURES for top in (1, 5)]
+    rates = [group.identification(by, top) for by in RANKS for top in TOP]
     return [
         escape(group.defense),
         escape(group.attack),
         str(group.entry["cases"]),
         _number(group.leakage, 2),
         *(_number(rate, 0, percent=True) for rate in rates),
-        _number(group.metric("psnr"), 2),
-        _number(group.metric("ssim"), 3),
+        *(_number(group.metric(each.name), each.decimals) for each in summary_metrics()),
         _number(group.label_accuracy, 0, percent=True),
         _number(group.attribute_agreement, 0, percent=True),
         _number(group.utility, 1, percent=True),
     ]
+
+
+def _with_unit(metric: Metric) -> str:
+    title = escape(metric.title)
+    return f"{title} [{escape(metric.unit)}]" if metric.unit else title
 
 
 def _number(estimate: Estimate, digits: int, percent: bool = False) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
+from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.results.measures import metric_value
+from ggl_lightning.audit.results.schema import Metric, Row, is_done, summary_metrics
 
-_MEASURES = (("psnr", ".2f"), ("ssim", ".3f"))
 
-
-def markdown_table(rows: Iterable[dict[str, Any]]) -> str:
+def markdown_table(rows: Iterable[Row]) -> str:
     """One line per defense, one column per attack: mean PSNR (dB) / mean SSIM over the cases.
 
     Beside a defense stands its epsilon, if it guarantees one; beside an attack the candidate
@@ -25,23 +24,27 @@ def markdown_table(rows: Iterable[dict[str, Any]]) -> str:
     Returns:
         Lines of markdown, the last one ended.
     """
-    cases = [row for row in rows if row.get("role", "attack") == "attack"]
+    cases = [row for row in rows if row.get("role", ATTACK.name) == ATTACK.name]
     defenses = list(dict.fromkeys(row["defense"] for row in cases))
     attacks = list(dict.fromkeys(row["attack"] for row in cases))
     heads = [
         _attack_head(attack, [r for r in cases if r["attack"] == attack]) for attack in attacks
     ]
-    lines = [_line(["defense", *heads, "random"]), _line(["---"] * (len(heads) + 2))]
+    beside_chance = [(one, one.chance) for one in summary_metrics() if one.chance is not None]
+    titles = ["defense", *heads, *("random" for _ in beside_chance)]
+    lines = [_line(titles), _line(["---"] * len(titles))]
     for defense in defenses:
         ours = [row for row in cases if row["defense"] == defense]
         cells = [_cell([row for row in ours if row["attack"] == attack]) for attack in attacks]
-        random = _mean([metric_value(row, "psnr_random_mean") for row in _done(ours)])
-        chance = "-" if random is None else f"{random:.2f}"
-        lines.append(_line([_defense_head(defense, ours), *cells, chance]))
+        cells += [
+            _number([metric_value(row, chance) for row in _done(ours)], metric)
+            for metric, chance in beside_chance
+        ]
+        lines.append(_line([_defense_head(defense, ours), *cells]))
     return "\n".join(lines) + "\n"
 
 
-def _attack_head(attack: str, cases: list[dict[str, Any]]) -> str:
+def _attack_head(attack: str, cases: list[Row]) -> str:
     costs = sorted({row["evaluations"] for row in _done(cases)})
     if not costs:
         return attack
@@ -49,7 +52,7 @@ def _attack_head(attack: str, cases: list[dict[str, Any]]) -> str:
     return f"{attack} ({cost} evaluations)"
 
 
-def _defense_head(defense: str, cases: list[dict[str, Any]]) -> str:
+def _defense_head(defense: str, cases: list[Row]) -> str:
     guarantees = [row["defense_guarantee"] for row in cases if row.get("defense_guarantee")]
     if not guarantees:
         return defense
@@ -59,16 +62,23 @@ def _defense_head(defense: str, cases: list[dict[str, Any]]) -> str:
     return f"{defense} ({said})" if said else defense
 
 
-def _cell(cases: list[dict[str, Any]]) -> str:
+def _cell(cases: list[Row]) -> str:
     done = _done(cases)
-    means = [(_mean([metric_value(row, name) for row in done]), form) for name, form in _MEASURES]
-    cell = " / ".join("-" if mean is None else format(mean, form) for mean, form in means)
+    cell = " / ".join(
+        _number([metric_value(row, metric.name) for row in done], metric)
+        for metric in summary_metrics()
+    )
     failed = len(cases) - len(done)
     return f"{cell} ({failed} failed)" if failed else cell
 
 
-def _done(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row for row in cases if row.get("status", "done") == "done"]
+def _done(cases: list[Row]) -> list[Row]:
+    return [row for row in cases if is_done(row)]
+
+
+def _number(values: list[float | None], metric: Metric) -> str:
+    mean = _mean(values)
+    return "-" if mean is None else f"{mean:.{metric.decimals}f}"
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from ggl_lightning.audit.plan.controls import roles
+from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.report.estimates import format_count, format_duration
-from ggl_lightning.audit.report.titles import ROLE_TITLES
 from ggl_lightning.audit.results.collect import Results
-from ggl_lightning.audit.results.rows import ROLES, Row
+from ggl_lightning.audit.results.schema import Row, is_done
 
 MOST_RANGES = 40
 """Ranges of images or seeds that are spelt out at most."""
@@ -16,21 +17,21 @@ MOST_RANGES = 40
 def overview(results: Results) -> dict[str, object]:
     """Counts, sums of cost and seeds, ready to be shown."""
     rows, utility = results.rows, results.utility
-    attacks = [row for row in rows if row["role"] == "attack"]
+    attacks = [row for row in rows if row["role"] == ATTACK.name]
     everything = [*rows, *utility]
-    failed = sum(row["status"] == "failed" for row in everything)
-    roles = [
+    failed = sum(not is_done(row) for row in everything)
+    kinds = [
         (
-            ROLE_TITLES[role],
+            role.title,
             format_count(len(of_role)),
             format_count(int(_sum(of_role, "evaluations"))),
             format_duration(_sum(of_role, "seconds")),
         )
-        for role in ROLES
-        if (of_role := [row for row in rows if row["role"] == role])
+        for role in roles().values()
+        if (of_role := [row for row in rows if row["role"] == role.name])
     ]
     if utility:
-        roles.append(
+        kinds.append(
             ("utility", format_count(len(utility)), "", format_duration(_sum(utility, "seconds")))
         )
     return {
@@ -43,7 +44,7 @@ def overview(results: Results) -> dict[str, object]:
             (format_duration(_sum(everything, "seconds")), "wall time, summed over cases"),
             (format_count(failed + len(results.unreadable)), "failed or unreadable"),
         ],
-        "roles": roles,
+        "roles": kinds,
         "seeds": _ranges({row["seed"] for row in everything}),
         "images": _ranges({row["image_index"] for row in rows}),
     }

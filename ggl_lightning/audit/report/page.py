@@ -11,26 +11,27 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ggl_lightning.audit.report.detail_tables import (
-    differences_table,
-    failures_table,
-    missing_metrics_table,
-    utility_table,
-)
+from ggl_lightning.audit.plan.roles import ATTACK
+from ggl_lightning.audit.report.comparison_grid import header_spans, make_grid
 from ggl_lightning.audit.report.figures.loss_curves import draw_loss_curves
 from ggl_lightning.audit.report.figures.privacy_utility import draw_privacy_utility
 from ggl_lightning.audit.report.figures.strength import draw_strength
 from ggl_lightning.audit.report.groups import Group
-from ggl_lightning.audit.report.image_grid import header_spans, make_grid
 from ggl_lightning.audit.report.losses import LossCurve, NoCurveError, read_curve
 from ggl_lightning.audit.report.overview import overview
+from ggl_lightning.audit.report.page_tables import (
+    differences_table,
+    failures_table,
+    leakage_table,
+    missing_metrics_table,
+    utility_table,
+    verdict_table,
+)
 from ggl_lightning.audit.report.palette import MARKERS, Palette
 from ggl_lightning.audit.report.strengths import find_sweeps
-from ggl_lightning.audit.report.titles import METRIC_TITLES
 from ggl_lightning.audit.report.verdict import judge
-from ggl_lightning.audit.report.verdict_tables import leakage_table, verdict_table
 from ggl_lightning.audit.results.collect import Results
-from ggl_lightning.audit.results.rows import Row
+from ggl_lightning.audit.results.schema import Row, is_done, metric_title
 
 MOST_CURVES = 200
 """Loss curves of a defense and an attack that are read at most: more would show the same."""
@@ -70,7 +71,7 @@ def render_page(results: Results, statistics: Mapping[str, Any], groups: Sequenc
         marker_shapes={
             attack: Markup(MARKERS[palette.marker(attack)]) for attack in results.attacks
         },
-        headline=METRIC_TITLES.get(groups[0].headline, groups[0].headline) if groups else "",
+        headline=metric_title(groups[0].headline) if groups else "",
         verdict_table=verdict_table(groups, verdicts),
         verdicts=list(zip(groups, verdicts, strict=True)),
         leakage_table=leakage_table(groups),
@@ -118,7 +119,7 @@ def _loss_figures(results: Results, palette: Palette) -> tuple[list[Markup], dic
     """A figure per attack, how many cases have no curve by reason, and how many were not read."""
     cases: dict[tuple[str, str], list[Row]] = {}
     for row in results.rows:
-        if row["role"] == "attack" and row["status"] == "done":
+        if row["role"] == ATTACK.name and is_done(row):
             cases.setdefault((row["attack"], row["defense"]), []).append(row)
     curves: dict[str, dict[str, list[LossCurve]]] = {}
     without: dict[str, int] = {}

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ggl_lightning.audit.results.rows import COLUMNS, TEXT_COLUMNS, Row
+from ggl_lightning.audit.results.schema import Row, column_of, columns
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _NEED_QUOTES = re.compile('[",\r\n]')
@@ -25,7 +25,8 @@ def results_table(rows: Sequence[Row]) -> pa.Table:
     Booleans, integers and floats stay what they are; integers beyond 64 bits, lists and objects
     become text (JSON). What is missing is null.
     """
-    names = [*COLUMNS, *sorted({name for row in rows for name in row} - set(COLUMNS))]
+    known = [column.name for column in columns()]
+    names = [*known, *sorted({name for row in rows for name in row} - set(known))]
     return pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
 
 
@@ -67,7 +68,9 @@ def _csv_cell(value: Any) -> str:
 
 def _column(name: str, values: list[Any]) -> pa.Array:
     present = [value for value in values if value is not None]
-    if name in TEXT_COLUMNS or not all(isinstance(value, bool | int | float) for value in present):
+    known = column_of(name)
+    is_text = known is not None and known.is_text
+    if is_text or not all(isinstance(value, bool | int | float) for value in present):
         return pa.array([_as_text(value) for value in values], pa.string())
     kinds = {type(value) for value in present}
     if kinds == {bool}:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from ggl_lightning.audit.plan.controls import roles
 from ggl_lightning.audit.report.estimates import Estimate, format_number
-from ggl_lightning.audit.report.groups import FEATURES, Group
-from ggl_lightning.audit.report.titles import METRIC_TITLES, ROLE_TITLES
+from ggl_lightning.audit.report.groups import Group
+from ggl_lightning.audit.results.schema import RANKS, TOP, metric_title
 
 
 class Finding(Enum):
@@ -37,7 +38,7 @@ def judge(group: Group) -> Verdict:
     One interval that lies wholly above is a leak. If none does, no leak is shown, provided that the
     leakage has an interval: without it, nothing can be told.
     """
-    evidence = [_judge_leakage(group), *(_judge_identification(group, by) for by in FEATURES)]
+    evidence = [_judge_leakage(group), *(_judge_identification(group, by) for by in RANKS)]
     findings = [finding for finding, _ in evidence]
     finding = Finding.LEAK if Finding.LEAK in findings else findings[0]
     sentences = [sentence for _, sentence in evidence]
@@ -48,10 +49,11 @@ def judge(group: Group) -> Verdict:
 
 
 def _judge_leakage(group: Group) -> tuple[Finding, str]:
-    leakage, metric = group.leakage, METRIC_TITLES.get(group.headline, group.headline)
+    leakage, metric = group.leakage, metric_title(group.headline)
     if leakage.value is None:
         return Finding.UNDECIDED, f"Leakage by {metric} is not known: {leakage.reason}."
-    null = ROLE_TITLES.get(group.null or "", "the strongest null")
+    role = roles().get(group.null or "")
+    null = "the strongest null" if role is None else role.title
     amount = f"Leakage by {metric} is {leakage.format(2)}"
     if leakage.low is None or leakage.high is None:
         return Finding.UNDECIDED, f"{amount}, which may be chance: {leakage.reason}."
@@ -65,7 +67,7 @@ def _judge_leakage(group: Group) -> tuple[Finding, str]:
 
 def _judge_identification(group: Group, by: str) -> tuple[Finding, str]:
     """Top-1 first; top-5 is named where it alone is above chance."""
-    rates = {top: group.identification(by, top) for top in (1, 5)}
+    rates = {top: group.identification(by, top) for top in TOP}
     for top, rate in rates.items():
         chance = group.chance(by, top)
         if chance is not None and rate.low is not None and rate.low > chance:

@@ -10,16 +10,10 @@ from typing import Any
 
 import yaml
 
+from ggl_lightning.audit.plan.controls import roles
 from ggl_lightning.audit.plan.keys import key_version
-from ggl_lightning.audit.results.rows import (
-    CASE_FIELDS,
-    ROLES,
-    UTILITY_FIELDS,
-    Row,
-    Shared,
-    UnreadableResultError,
-    read_row,
-)
+from ggl_lightning.audit.results.reading import Shared, UnreadableResultError, read_row
+from ggl_lightning.audit.results.schema import CASE_FIELDS, UTILITY_FIELDS, Row, is_done
 from ggl_lightning.errors import UserError
 
 
@@ -93,9 +87,7 @@ class _Merged:
                 f"different configurations (keys {known} and {key}): they cannot be in one "
                 "report. Report them separately, or rename the defense or attack in one run."
             )
-        if key not in self.rows or (
-            row["status"] == "done" and self.rows[key]["status"] == "failed"
-        ):
+        if key not in self.rows or (is_done(row) and not is_done(self.rows[key])):
             self.rows[key], self.folders[key] = row, folder
 
 
@@ -273,6 +265,6 @@ def _place(row: Row, defenses: Sequence[str], attacks: Sequence[str]) -> tuple:
         row["image_index"],
         -1 if row["defense"] is None else defenses.index(row["defense"]),
         -1 if row["attack"] is None else attacks.index(row["attack"]),
-        ROLES.index(row["role"]),
+        list(roles()).index(row["role"]),
         row["name"],
     )

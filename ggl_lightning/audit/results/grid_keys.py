@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ggl_lightning.audit.results.row import CaseResult
+from ggl_lightning.audit.results.schema import Row
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class GridKeys:
     attacks: Mapping[str, Any] = field(default_factory=dict)
     utility: Any = None
 
-    def could_hold(self, result: CaseResult) -> bool:
+    def could_hold(self, result: Row) -> bool:
         """Whether a grid with more images, seeds, defenses or attacks would have a result.
 
         Args:

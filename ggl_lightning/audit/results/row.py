@@ -4,46 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from ggl_lightning.attacks.searches.snapshots import RoundLosses
 from ggl_lightning.audit.plan.case import Case
 from ggl_lightning.audit.plan.keys import describe
-
-CaseResult = dict[str, Any]
-"""What is known of a case; flat but for parameters, reasons and details."""
-
-DONE = "done"
-FAILED = "failed"
-
-_UNKNOWN_UNTIL_RUN = (
-    "inferred_labels",
-    "assumed_labels",
-    "label_correct",
-    "label_accuracy",
-    "label_margin",
-    "mse",
-    "psnr",
-    "ssim",
-    "psnr_published",
-    "psnr_random_mean",
-    "rank_pixel",
-    "rank_feature",
-    "decoys",
-    "attribute_agreement",
-    "loss",
-    "trial",
-    "rounds",
-    "evaluations",
-    "seconds",
-    "stop_reason",
-    "defense_estimate",
-)
+from ggl_lightning.audit.results.schema import Row, Status, found_by_running
 
 
-def row(case: Case, key: str, setting: Mapping[str, str]) -> CaseResult:
+def row(case: Case, key: str, setting: Mapping[str, str]) -> Row:
     """A case's row before it is run: what is not known yet is None.
 
     Args:
@@ -56,8 +26,8 @@ def row(case: Case, key: str, setting: Mapping[str, str]) -> CaseResult:
     return {
         "name": spec.name,
         "key": key,
-        "role": spec.role.value,
-        "status": DONE,
+        "role": spec.role,
+        "status": Status.done.value,
         "error": None,
         "image_index": spec.indices[0],
         "images": len(spec.indices),
@@ -65,7 +35,7 @@ def row(case: Case, key: str, setting: Mapping[str, str]) -> CaseResult:
         "attack": spec.attack_name,
         "seed": spec.seed,
         "labels": case.labels.tolist(),
-        **dict.fromkeys(_UNKNOWN_UNTIL_RUN),
+        **dict.fromkeys(found_by_running()),
         "defense_parameters": describe(case.defense),
         "defense_guarantee": {} if case.defense is None else case.defense.guarantee(),
         "missing_metrics": {},
@@ -77,7 +47,7 @@ def row(case: Case, key: str, setting: Mapping[str, str]) -> CaseResult:
     }
 
 
-def failed_row(case: Case, key: str, setting: Mapping[str, str], reason: str) -> CaseResult:
+def failed_row(case: Case, key: str, setting: Mapping[str, str], reason: str) -> Row:
     """The row of a case that could not be completed.
 
     Args:
@@ -86,16 +56,20 @@ def failed_row(case: Case, key: str, setting: Mapping[str, str], reason: str) ->
         setting: See `row`.
         reason: Why, in one line.
     """
-    return {**row(case, key, setting), "status": FAILED, "error": reason}
+    return {**row(case, key, setting), "status": Status.failed.value, "error": reason}
 
 
-def without_result(name: str) -> CaseResult:
+def without_result(name: str) -> Row:
     """What is known of a case or training that should have left a result or failure, and has not.
 
     Args:
         name: Its name.
     """
-    return {"name": name, "status": FAILED, "error": "it left no result, nor the reason why"}
+    return {
+        "name": name,
+        "status": Status.failed.value,
+        "error": "it left no result, nor the reason why",
+    }
 
 
 @dataclass(frozen=True)
@@ -109,7 +83,7 @@ class Outcome:
         histories: The losses of every round of every trial.
     """
 
-    result: CaseResult
+    result: Row
     reconstructions: Tensor
     artefacts: Mapping[str, Tensor]
     histories: Sequence[Sequence[RoundLosses]]

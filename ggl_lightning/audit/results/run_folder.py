@@ -32,14 +32,16 @@ from torch import Tensor
 
 from ggl_lightning.atomic_file import remove_unfinished, replacing, write_chunks
 from ggl_lightning.attacks.searches.snapshots import losses_csv
-from ggl_lightning.audit.plan.case import Role, check_name
+from ggl_lightning.audit.plan.case import check_name
 from ggl_lightning.audit.plan.keys import KEY_VERSION, key_version
+from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.results.claim import claim, release
 from ggl_lightning.audit.results.grid_keys import GridKeys
 from ggl_lightning.audit.results.links import refuse_links
 from ggl_lightning.audit.results.numbers import dumps, with_infinities, without_nan
 from ggl_lightning.audit.results.pictures import comparison_sheet, save_images
-from ggl_lightning.audit.results.row import DONE, FAILED, CaseResult, Outcome
+from ggl_lightning.audit.results.row import Outcome
+from ggl_lightning.audit.results.schema import Row, Status, is_done
 from ggl_lightning.errors import UserError
 
 _SHEET = "summary.png"
@@ -206,7 +208,7 @@ class RunFolder:
         """Where everything of one case is kept."""
         return self._cases / name
 
-    def load(self, name: str) -> CaseResult | None:
+    def load(self, name: str) -> Row | None:
         """The result of a finished case, or None if it has none that can be read."""
         return _read_own(self._cases / name, "result.json")
 
@@ -228,7 +230,7 @@ class RunFolder:
         write_chunks(folder / "losses.csv", [losses_csv(outcome.histories).encode()])
         _write_result(folder, outcome.result)
 
-    def write_failure(self, result: CaseResult) -> None:
+    def write_failure(self, result: Row) -> None:
         """Writes the row of a case that could not be completed; the next run tries it again."""
         _write_failure(self._cases / result["name"], result)
 
@@ -236,13 +238,13 @@ class RunFolder:
         """The file of a case's picture: ``what`` is ``original`` or ``reconstruction``."""
         return self._cases / name / f"{what}.png"
 
-    def load_training(self, name: str) -> CaseResult | None:
+    def load_training(self, name: str) -> Row | None:
         """The result of a finished federated training, or None."""
         return _read_own(self._trainings / name, "result.json")
 
-    def write_training(self, result: CaseResult) -> None:
+    def write_training(self, result: Row) -> None:
         """Writes the row of a federated training, whether it was completed or not."""
-        write = _write_failure if result["status"] == FAILED else _write_result
+        write = _write_failure if result["status"] == Status.failed else _write_result
         write(self._trainings / result["name"], result)
 
     def count_results(self) -> int:
@@ -254,13 +256,13 @@ class RunFolder:
         files = ("result.json", "failure.json")
         return any(True for file in files for _ in self.path.glob(f"*/*/{file}"))
 
-    def write_picture(self, rows: Iterable[CaseResult]) -> None:
+    def write_picture(self, rows: Iterable[Row]) -> None:
         """Writes ``summary.png``: private images beside what the attacks made of them.
 
         Args:
             rows: The rows of all cases; those of controls are left to the report.
         """
-        shown = [row for row in rows if (row["status"], row["role"]) == (DONE, Role.attack)]
+        shown = [row for row in rows if is_done(row) and row["role"] == ATTACK.name]
         if shown:
             comparison_sheet(
                 [(row, self._cases / row["name"]) for row in shown], self.path / _SHEET
@@ -279,13 +281,13 @@ class RunFolder:
         return self.path / "utility"
 
 
-def _write_result(folder: Path, result: CaseResult) -> None:
+def _write_result(folder: Path, result: Row) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "result.json", without_nan(result))
     (folder / "failure.json").unlink(missing_ok=True)
 
 
-def _write_failure(folder: Path, result: CaseResult) -> None:
+def _write_failure(folder: Path, result: Row) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "failure.json", without_nan(result))
 
@@ -294,13 +296,13 @@ def _write_json(file: Path, content: dict[str, Any]) -> None:
     write_chunks(file, [dumps(content, indent=2).encode(), b"\n"])
 
 
-def _read_own(folder: Path, file: str) -> CaseResult | None:
+def _read_own(folder: Path, file: str) -> Row | None:
     """A result that says of itself what its folder says: its name stands for files elsewhere."""
     found = _read_result(folder / file)
     return found if found is not None and found.get("name") == folder.name else None
 
 
-def _read_result(file: Path) -> CaseResult | None:
+def _read_result(file: Path) -> Row | None:
     try:
         text = file.read_text(encoding="utf-8")
         found = json.loads(text, object_pairs_hook=lambda pairs: dict(with_infinities(pairs)))

@@ -13,9 +13,15 @@ from torch import Tensor, nn
 
 from ggl_lightning.attacks import Attack, Finding, Progress, Received, Target
 from ggl_lightning.attacks.labels import infer_labels
-from ggl_lightning.audit.plan.case import Case, Role
+from ggl_lightning.audit.plan.case import Case
 from ggl_lightning.audit.plan.companions import Companions
-from ggl_lightning.audit.plan.controls import noise_like
+from ggl_lightning.audit.plan.controls import (
+    Resources,
+    SampleControl,
+    SearchControl,
+    UpdateControl,
+    control_of,
+)
 from ggl_lightning.audit.plan.keys import describe
 from ggl_lightning.audit.results.row import Outcome, row
 from ggl_lightning.audit.run.matching import match_to_originals
@@ -59,8 +65,8 @@ class CaseRunner:
         self._target = Target(client_model, classifier, prior)
         self._rule = update_rule
         self._scorer = scorer
-        self._companions = companions
         self._setting = setting
+        self._resources = Resources(self._target, companions, self._defended, scorer.score_random)
 
     def run(self, case: Case, key: str, progress: Progress) -> Outcome:
         """Runs one case, whatever the surrounding grad mode is.
@@ -77,29 +83,29 @@ class CaseRunner:
         originals = case.images.to(self._prior.device)
         # Some optimisers draw from the global generators: seed them per case and put them back.
         with seeded(case.spec.seed):
-            if case.spec.role is Role.null_random:
-                return self._random(case, key, originals)
+            control = control_of(case.spec.role)
+            if isinstance(control, SampleControl):
+                return self._sampled(case, control, key, originals)
             with torch.enable_grad():
                 found, received = self._search(case, originals, progress)
         empty = received is not None and is_empty(received.update)
         return self._outcome(case, key, originals, found, empty)
 
-    def _random(self, case: Case, key: str, originals: Tensor) -> Outcome:
+    def _sampled(self, case: Case, control: SampleControl, key: str, originals: Tensor) -> Outcome:
         started = time.perf_counter()
         labels = case.labels.to(originals.device)
-        scores, images, latents = self._scorer.score_random(
-            originals, labels, case.spec.indices, case.spec.seed
-        )
+        samples = control.sample(case, originals, labels, self._resources)
         result = {
             **row(case, key, self._setting),
-            **scores,
+            **samples.scores,
             "assumed_labels": case.labels.tolist(),
-            "psnr_random_mean": scores["psnr"],
+            "psnr_random_mean": samples.scores["psnr"],
             "rounds": 0,
             "evaluations": 0,
             "seconds": time.perf_counter() - started,
         }
-        return Outcome(result, images.cpu(), {"latent": latents.cpu()}, histories=[])
+        artefacts = {"latent": samples.latents.cpu()}
+        return Outcome(result, samples.images.cpu(), artefacts, histories=[])
 
     def _search(
         self, case: Case, originals: Tensor, progress: Progress
@@ -107,17 +113,18 @@ class CaseRunner:
         """What was found, and what it was found from."""
         attack, labels, seed = case.attack, case.labels.to(originals.device), case.spec.seed
         assert attack is not None
-        if case.spec.role is Role.bound:
-            return attack.invert(originals, labels, self._target, seed, progress), None
+        control = control_of(case.spec.role)
+        if isinstance(control, SearchControl):
+            return control.search(case, originals, labels, self._resources, progress), None
         received = self._received(case, attack, originals, labels)
-        if case.spec.role is not Role.attack:
-            received = self._controlled(case, received)
+        if isinstance(control, UpdateControl):
+            received = self._controlled(case, control, received)
         if is_empty(received.update):
             _log.warning("%s: %s.", case.spec.name, EMPTY)
         return attack.run(received, self._target, seed, progress), received
 
-    def _controlled(self, case: Case, received: Received) -> Received:
-        """A null's update in the place of the received one, with the labels the attack assumes.
+    def _controlled(self, case: Case, control: UpdateControl, received: Received) -> Received:
+        """A control's update in the place of the received one, with the labels the attack assumes.
 
         A null that inferred other labels would be beaten by the label alone.
         """
@@ -125,12 +132,7 @@ class CaseRunner:
         if labels is None:
             inferred = infer_labels(received.update, self._classifier, received.count)
             labels = torch.tensor(inferred.labels)
-        if case.spec.role is Role.null_noise:
-            update = noise_like(received.update, case.spec.seed)
-        else:
-            others = self._companions.other_indices(case.spec.indices, case.spec.seed)
-            images, other_labels = (x.to(self._prior.device) for x in self._companions.read(others))
-            update = self._defended(case, images, other_labels)
+        update = control.update(case, received, self._resources)
         return replace(received, update=update, labels=labels)
 
     def _received(self, case: Case, attack: Attack, images: Tensor, labels: Tensor) -> Received:
@@ -161,8 +163,9 @@ class CaseRunner:
     def _outcome(
         self, case: Case, key: str, originals: Tensor, found: Finding, empty: bool
     ) -> Outcome:
-        if case.spec.role is Role.bound:
-            order = torch.arange(len(found.images))  # it knows which image is which
+        control = control_of(case.spec.role)
+        if isinstance(control, SearchControl) and control.keeps_order:
+            order = torch.arange(len(found.images))
         else:
             order = match_to_originals(found.images, case.images)
         reconstructions, labels = found.images[order], found.labels[order]
@@ -199,7 +202,7 @@ class CaseRunner:
 
     def _label_fields(self, case: Case, found: Finding, empty: bool) -> dict[str, Any]:
         """What label inference achieved; of a control nothing, since it is given labels."""
-        if case.spec.role is not Role.attack or found.inferred is None:
+        if control_of(case.spec.role) is not None or found.inferred is None:
             return {}
         if empty:  # the label that is assumed then is that of a tie
             return {"label_correct": False, "label_accuracy": 0.0, "label_margin": 0.0}
@@ -214,7 +217,7 @@ class CaseRunner:
 
     def _missing_labels(self, case: Case, found: Finding, empty: bool) -> dict[str, str]:
         """Why no labels were inferred from an update."""
-        if case.spec.role is not Role.attack:
+        if control_of(case.spec.role) is not None:
             return {}
         if found.inferred is None:
             reason = "the client model's last layer is frozen, hence in no update"

@@ -10,7 +10,8 @@ import torch
 
 from ggl_lightning.attacks import Progress
 from ggl_lightning.attacks.searches.loop import SearchLoop
-from ggl_lightning.audit.plan.case import Role, UtilitySpec
+from ggl_lightning.audit.plan.case import UtilitySpec
+from ggl_lightning.audit.plan.controls import SearchControl, control_of
 from ggl_lightning.audit.plan.data_module import AuditDataModule
 from ggl_lightning.audit.run.module import AuditModule
 from ggl_lightning.clients.validation import has_batch_norm
@@ -52,18 +53,19 @@ def describe_audit(module: AuditModule, grid: AuditDataModule) -> str:
     done = module.run_folder.check(module.grid_keys)
     specs = [spec for spec in grid.cases.specs if spec.name not in done]
     counts = Counter((spec.role, spec.defense_name, spec.attack_name) for spec in specs)
-    seconds: dict[tuple[str, bool], float] = {}
+    seconds: dict[tuple[str, str | None], float] = {}
     lines = []
     for (role, defense, attack), count in counts.items():
         if attack is None:
-            lines.append(_Line(role.value, count, 0, 0.0))
+            lines.append(_Line(role, count, 0, 0.0))
             continue
-        kind = (attack, role is Role.bound)
+        # Other controls have the attack's own search.
+        kind = (attack, role if isinstance(control_of(role), SearchControl) else None)
         if kind not in seconds:
             first = next(s for s in specs if (s.role, s.attack_name) == (role, attack))
             seconds[kind] = _seconds(module, grid, grid.cases.specs.index(first))
         evaluations = grid.attacks[attack].evaluations
-        title = " ".join(part for part in (role.value, defense, attack) if part)
+        title = " ".join(part for part in (role, defense, attack) if part)
         lines.append(_Line(title, count, count * evaluations, count * seconds[kind]))
     lines += _training_lines(module)
     text = _text(lines, len(grid.cases), len(done))

@@ -18,17 +18,19 @@ from ggl_lightning.attacks.callbacks import (
     kept_trials,
 )
 from ggl_lightning.audit.gate import Candidate, check_audit
-from ggl_lightning.audit.plan.case import Case, Idle, Role, UtilitySpec
+from ggl_lightning.audit.plan.case import Case, Idle, UtilitySpec
 from ggl_lightning.audit.plan.data_module import AuditDataModule
 from ggl_lightning.audit.plan.identity import identity, module_hash, module_identity
 from ggl_lightning.audit.plan.keys import CaseKeys, describe
+from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.report import write_report
 from ggl_lightning.audit.results.claim import release
 from ggl_lightning.audit.results.collect import collect
 from ggl_lightning.audit.results.grid_keys import GridKeys
 from ggl_lightning.audit.results.measures import metric_value
-from ggl_lightning.audit.results.row import DONE, FAILED, CaseResult, failed_row, without_result
+from ggl_lightning.audit.results.row import failed_row, without_result
 from ggl_lightning.audit.results.run_folder import RunFolder
+from ggl_lightning.audit.results.schema import Row, columns, is_done
 from ggl_lightning.audit.run.case_runner import CaseRunner
 from ggl_lightning.audit.run.environment import environment
 from ggl_lightning.audit.run.group_means import GroupMeans
@@ -55,8 +57,6 @@ from ggl_lightning.priors.base import Prior
 from ggl_lightning.seeding import seeded
 
 _log = logging.getLogger(__name__)
-
-_LOGGED = ("mse", "psnr", "psnr_random_mean", "ssim", "lpips_vgg", "lpips_alex", "fmse", "mse_r")
 
 
 class AuditModule(SearchHost):
@@ -136,7 +136,7 @@ class AuditModule(SearchHost):
             {name: model.build() for name, model in (attribute_classifiers or {}).items()}
         ).requires_grad_(False)
         self.utility = utility
-        self.failures: list[CaseResult] = []
+        self.failures: list[Row] = []
         self.table = ""
         self._admitted: AuditDataModule | None = None
         self._means: dict[tuple[str | None, str | None], GroupMeans] = {}
@@ -283,8 +283,9 @@ class AuditModule(SearchHost):
         self._runner = self.runner(self._grid)
         # Every rank holds every group's means, whether or not it runs such a case: they reduce
         # over ranks together.
+        logged = [column.name for column in columns() if column.is_logged]
         self._means = {
-            (defense, attack): GroupMeans(_LOGGED).to(self.device)
+            (defense, attack): GroupMeans(logged).to(self.device)
             for defense in self._grid.defenses
             for attack in self._grid.attacks
         }
@@ -303,8 +304,8 @@ class AuditModule(SearchHost):
         if result is None:
             result = self._run(work, self.keys[name])
         means = self._means.get((result["defense"], result["attack"]))
-        if result["role"] == Role.attack and result["status"] == DONE and means is not None:
-            means.update({field: metric_value(result, field) for field in _LOGGED})
+        if result["role"] == ATTACK.name and is_done(result) and means is not None:
+            means.update({field: metric_value(result, field) for field in means.fields})
 
     def on_test_epoch_end(self) -> None:
         """Logs every group's means and writes the tables over all cases."""
@@ -320,8 +321,8 @@ class AuditModule(SearchHost):
         """Writes what is said of all cases together, those of other ranks and runs included."""
         folder = self.run_folder
         folder.tidy()
-        rows: list[CaseResult] = []
-        trainings: list[CaseResult] = []
+        rows: list[Row] = []
+        trainings: list[Row] = []
         self.table = format_table([], folder.path)
         if folder.has_rows():
             results = collect([folder.path])
@@ -335,17 +336,17 @@ class AuditModule(SearchHost):
         loggers = [each for each in self.loggers if isinstance(each, TensorBoardLogger)]
         log_outcome(loggers, folder, rows)
 
-    def _add_failures(self, written: list[CaseResult]) -> None:
+    def _add_failures(self, written: list[Row]) -> None:
         """Completes the failures by those of other ranks, which are on disk only."""
         # A process that could not write a result may not have been able to write why, either.
         unwritten = {name: without_result(name) for name in [*self.keys, *self.training_keys]}
         unwritten |= {row["name"]: row for row in self.failures}
         for row in written:
             unwritten.pop(row["name"], None)
-        failed = [row for row in written if row["status"] == FAILED]
+        failed = [row for row in written if not is_done(row)]
         self.failures = [*failed, *unwritten.values()]
 
-    def _run(self, case: Case, key: str) -> CaseResult:
+    def _run(self, case: Case, key: str) -> Row:
         """Runs a case and writes its result; a case that fails does not stop the others."""
         self.case_name, self.case_key = case.spec.name, key
         self.private_images = case.images
@@ -374,7 +375,7 @@ class AuditModule(SearchHost):
             row = self.trainings.failed_row(spec, _reason(error))
             self._fail(row, error, self.run_folder.write_training)
 
-    def _fail(self, row: CaseResult, error: Exception, write: Callable[[CaseResult], None]) -> None:
+    def _fail(self, row: Row, error: Exception, write: Callable[[Row], None]) -> None:
         expected = is_disk_error(error) or isinstance(error, UnusableUpdateError)
         trace = None if expected else error
         _log.error("%s failed: %s", row["name"], row["error"], exc_info=trace)

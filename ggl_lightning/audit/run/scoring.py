@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ggl_lightning.audit.plan.companions import Companions
-from ggl_lightning.audit.results.measures import PSNR_CEILING
+from ggl_lightning.audit.plan.controls import Samples
+from ggl_lightning.audit.results.measures import ceiling_of
 from ggl_lightning.audit.run.matching import match_to_originals
 from ggl_lightning.clients import ClassifierLayer
 from ggl_lightning.metrics import (
@@ -108,7 +109,7 @@ class Scorer:
 
     def score_random(
         self, originals: Tensor, labels: Tensor, indices: tuple[int, ...], seed: int
-    ) -> tuple[dict[str, Any], Tensor, Tensor]:
+    ) -> Samples:
         """Scores random samples of the prior as if they were reconstructions.
 
         Args:
@@ -119,7 +120,7 @@ class Scorer:
 
         Returns:
             Scores: means over all samples; ranks are of the first sample alone, so that they can
-            be counted like an attack's. And that first sample, ``(N, 3, H, W)``, with its latents.
+            be counted like an attack's. The images are that first sample.
         """
         drawn = [self._random(int(label), seed, i) for i, label in enumerate(labels)]
         samples = torch.stack([images for images, _ in drawn], dim=1)
@@ -131,7 +132,7 @@ class Scorer:
         scores |= self._image_metrics(samples.flatten(0, 1), repeated)
         scores["attribute_agreement"] = self._agreement(samples.flatten(0, 1), repeated)
         latents = torch.stack([latents[0] for _, latents in drawn])
-        return scores, samples[0], latents[orders[0]]
+        return Samples(scores, samples[0], latents[orders[0]])
 
     def _draw_random(self, label: int, seed: int, position: int) -> tuple[Tensor, Tensor]:
         """Random samples for one image of a client: images and latents."""
@@ -178,6 +179,7 @@ class Scorer:
 
 def _mean(name: str, means: list[float], counts: list[int]) -> float:
     """The mean over images, from those over parts of them."""
-    if name in PSNR_CEILING and len({math.isinf(mean) for mean in means}) > 1:
-        means = [min(mean, PSNR_CEILING[name]) for mean in means]
+    ceiling = ceiling_of(name)
+    if ceiling is not None and len({math.isinf(mean) for mean in means}) > 1:
+        means = [min(mean, ceiling) for mean in means]
     return sum(mean * count for mean, count in zip(means, counts, strict=True)) / sum(counts)

@@ -5,38 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ggl_lightning.audit.plan.case import Role
+from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.report.estimates import MISSING
 from ggl_lightning.audit.results.measures import metric_value
-from ggl_lightning.audit.results.row import DONE, CaseResult
+from ggl_lightning.audit.results.schema import METRICS, Metric, Row, is_done
 from ggl_lightning.audit.run.received_update import EMPTY
 
 MOST_ROWS = 100
 """Attacks shown at most."""
 
-_COLUMNS = (
+_BEFORE = (
     ("image", "{image_index}"),
     ("defense", "{defense}"),
     ("attack", "{attack}"),
     ("seed", "{seed}"),
     ("label", "{label_correct}"),
-    ("MSE", "{mse:.4f}"),
-    ("PSNR", "{psnr:.2f}"),
-    ("random", "{psnr_random_mean:.2f}"),
-    ("gain", "{gain:+.2f}"),
-    ("SSIM", "{ssim:.3f}"),
+)
+_AFTER = (
     ("evaluations", "{evaluations}"),
     ("seconds", "{seconds:.1f}"),
 )
 
 
-def format_table(results: Iterable[CaseResult], folder: Path, others: int = 0) -> str:
+def format_table(results: Iterable[Row], folder: Path, others: int = 0) -> str:
     """Formats an audit's results as text, with the paths of those of its files that are there.
 
     Beyond 100 attacks the rest is left to the files.
 
-    ``random`` is the mean PSNR of random samples of the prior against the same private image and
-    ``gain`` what the attack is above it, both in dB.
+    ``random`` is what random samples of the prior score against the same private image, for PSNR
+    their mean in dB, and ``gain`` what the attack is above it.
 
     Args:
         results: The rows of all cases.
@@ -44,16 +41,18 @@ def format_table(results: Iterable[CaseResult], folder: Path, others: int = 0) -
         others: How many of its results are not of this audit's grid.
     """
     results = list(results)
-    shown = [row for row in results if (row["role"], row["status"]) == (Role.attack, DONE)]
-    rows = [[title for title, _ in _COLUMNS]]
+    shown = [row for row in results if row["role"] == ATTACK.name and is_done(row)]
+    printed = [metric for metric in METRICS.values() if metric.is_printed]
+    form = [*_BEFORE, *(one for metric in printed for one in _columns(metric)), *_AFTER]
+    rows = [[title for title, _ in form]]
     for result in shown[:MOST_ROWS]:
         values = {
             **result,
-            "gain": _gain(result),
+            **{f"gain_{metric.name}": _gain(result, metric) for metric in printed},
             "label_correct": _LABELS[result["label_correct"]],
         }
-        rows.append([_cell(form, values) for _, form in _COLUMNS])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+        rows.append([_cell(how, values) for _, how in form])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(form))]
     lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     if len(shown) > MOST_ROWS:
         lines.append(f"and {len(shown) - MOST_ROWS} more attacks, in results.csv")
@@ -70,13 +69,27 @@ def format_table(results: Iterable[CaseResult], folder: Path, others: int = 0) -
 _LABELS = {True: "right", False: "wrong", None: None}
 
 
-def _gain(result: CaseResult) -> float | None:
-    """What the attack's PSNR is above chance; exact ones count as statistics have it."""
-    found, chance = (metric_value(result, name) for name in ("psnr", "psnr_random_mean"))
+def _columns(metric: Metric) -> list[tuple[str, str]]:
+    """Title and form of a metric, and of what it is beside chance."""
+    form = f":.{metric.decimals}f"
+    columns = [(metric.title, f"{{{metric.name}{form}}}")]
+    if metric.chance is not None:
+        columns += [
+            ("random", f"{{{metric.chance}{form}}}"),
+            ("gain", f"{{gain_{metric.name}:+.{metric.decimals}f}}"),
+        ]
+    return columns
+
+
+def _gain(result: Row, metric: Metric) -> float | None:
+    """What the attack is above chance; exact ones count as statistics have it."""
+    if metric.chance is None:
+        return None
+    found, chance = (metric_value(result, name) for name in (metric.name, metric.chance))
     return None if found is None or chance is None else found - chance
 
 
-def _cell(form: str, values: CaseResult) -> str:
+def _cell(form: str, values: Row) -> str:
     """A value in its column's form; an em dash if it is missing."""
     name = form[1:-1].partition(":")[0]
     return MISSING if values[name] is None else form.format(**values)

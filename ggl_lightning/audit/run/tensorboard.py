@@ -14,19 +14,18 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.transforms.functional import to_tensor
 from torchvision.utils import make_grid
 
-from ggl_lightning.audit.plan.case import Role
+from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.results.measures import metric_value
 from ggl_lightning.audit.results.pictures import read_picture
-from ggl_lightning.audit.results.row import DONE, CaseResult
 from ggl_lightning.audit.results.run_folder import RunFolder
+from ggl_lightning.audit.results.schema import Row, columns, is_done
 
-_METRICS = ("psnr", "ssim", "mse", "lpips_vgg", "lpips_alex", "loss", "rank_pixel", "rank_feature")
 _MOST_CASES = 500  # a file each
 _MOST_CLIENTS = 100
 
 
 def log_outcome(
-    loggers: Sequence[TensorBoardLogger], folder: RunFolder, rows: Sequence[CaseResult]
+    loggers: Sequence[TensorBoardLogger], folder: RunFolder, rows: Sequence[Row]
 ) -> None:
     """Writes HParams of the attacks' cases and a picture for every client.
 
@@ -38,9 +37,9 @@ def log_outcome(
         folder: The run folder the pictures are in.
         rows: All rows of the audit.
     """
-    done = [row for row in rows if row["status"] == DONE]
+    done = [row for row in rows if is_done(row)]
     for logger in loggers:
-        for row in [row for row in done if row["role"] == Role.attack][:_MOST_CASES]:
+        for row in [row for row in done if row["role"] == ATTACK.name][:_MOST_CASES]:
             _log_parameters(Path(logger.log_dir) / "hparams" / row["name"], row)
         clients = groupby(done, key=lambda row: (row["seed"], row["image_index"]))
         for (seed, index), members in islice(clients, _MOST_CLIENTS):
@@ -52,7 +51,7 @@ def log_outcome(
                 logger.experiment.add_text(tag, _caption(cases))
 
 
-def _log_parameters(path: Path, row: CaseResult) -> None:
+def _log_parameters(path: Path, row: Row) -> None:
     if path.exists():
         return
     parameters = {
@@ -67,9 +66,9 @@ def _log_parameters(path: Path, row: CaseResult) -> None:
             writer.add_hparams(
                 {**given, "image": row["image_index"], **parameters},
                 {
-                    name: value
-                    for name in _METRICS
-                    if (value := metric_value(row, name)) is not None
+                    column.name: value
+                    for column in columns()
+                    if column.is_hparam and (value := metric_value(row, column.name)) is not None
                 },
                 run_name=".",
             )
@@ -78,7 +77,7 @@ def _log_parameters(path: Path, row: CaseResult) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _picture(folder: RunFolder, cases: Sequence[CaseResult]) -> Tensor | None:
+def _picture(folder: RunFolder, cases: Sequence[Row]) -> Tensor | None:
     """Private images, then every case's reconstruction, in their order: ``(3, H, W)`` in [0, 1].
 
     None if one of them cannot be read.
@@ -91,7 +90,7 @@ def _picture(folder: RunFolder, cases: Sequence[CaseResult]) -> Tensor | None:
     return make_grid(torch.stack(images), nrow=len(images), padding=2, pad_value=1)
 
 
-def _caption(cases: Sequence[CaseResult]) -> str:
+def _caption(cases: Sequence[Row]) -> str:
     """What stands at each place of the picture, as a Markdown list."""
     titles = [
         " ".join(str(case[part]) for part in ("role", "defense", "attack") if case[part])

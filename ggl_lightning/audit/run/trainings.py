@@ -12,7 +12,7 @@ from ggl_lightning.audit.plan.case import UtilitySpec
 from ggl_lightning.audit.plan.data_module import AuditDataModule
 from ggl_lightning.audit.plan.identity import identity
 from ggl_lightning.audit.plan.keys import describe, key_of
-from ggl_lightning.audit.results.row import CaseResult
+from ggl_lightning.audit.results.schema import Row
 from ggl_lightning.federated import FederatedResult, FederatedTraining, utility_row
 from ggl_lightning.seeding import seeded
 from ggl_lightning.tensor_hash import hash_tensors
@@ -65,7 +65,7 @@ class Trainings:
             for name, defense in grid.defenses.items()
         }
 
-    def run(self, spec: UtilitySpec, device: torch.device) -> CaseResult:
+    def run(self, spec: UtilitySpec, device: torch.device) -> Row:
         """Trains under one defense and returns the row."""
         defense = self._defenses[spec.defense_name]
         with seeded(_SEED), torch.enable_grad():
@@ -91,7 +91,7 @@ class Trainings:
                 self._client_model, self._train, self._test, defense, device, _SEED
             ).seconds
 
-    def failed_row(self, spec: UtilitySpec, reason: str) -> CaseResult:
+    def failed_row(self, spec: UtilitySpec, reason: str) -> Row:
         """The row of a training that raised."""
         images = self._utility.load(self._train, self._test)
         result = FederatedResult(
@@ -107,7 +107,7 @@ class Trainings:
         )
         return self._row(spec, result)
 
-    def _row(self, spec: UtilitySpec, result: FederatedResult) -> CaseResult:
+    def _row(self, spec: UtilitySpec, result: FederatedResult) -> Row:
         defense = self._defenses[spec.defense_name]
         found = utility_row(
             result,

@@ -8,21 +8,20 @@ from typing import Any
 
 import torch
 
+from ggl_lightning.audit.plan.controls import bound, nulls
 from ggl_lightning.audit.results.measures import (
-    HIGHER_IS_BETTER,
     Image,
-    Row,
     image_means,
     image_of,
     is_capped,
-    is_done,
     mean,
     metric_value,
 )
+from ggl_lightning.audit.results.schema import METRICS, RANKS, TOP, Row, is_done, leakage_metrics
 from ggl_lightning.audit.statistics.differences import defense_differences
 from ggl_lightning.audit.statistics.leakage import normalized_leakage
-from ggl_lightning.audit.statistics.plain import LOCAL, plain, why_missing
-from ggl_lightning.audit.statistics.result_index import BOUND, NULLS, Group, ResultIndex
+from ggl_lightning.audit.statistics.numbers import LOCAL, numbers_of
+from ggl_lightning.audit.statistics.result_index import Pair, ResultIndex, why_missing
 from ggl_lightning.metrics import CONFIDENCE, BinomialRate, BootstrapMean, IdentificationRate
 
 UNIT = (
@@ -30,9 +29,6 @@ UNIT = (
     "averaged first, and images are resampled"
 )
 """What counts as one observation."""
-
-_TOP = (1, 5)
-_RANKS = {"pixel": "rank_pixel", "feature": "rank_feature"}
 
 
 def compute_statistics(rows: Sequence[Row], utility_rows: Sequence[Row] = ()) -> dict[str, Any]:
@@ -59,19 +55,19 @@ def compute_statistics(rows: Sequence[Row], utility_rows: Sequence[Row] = ()) ->
         "version": 1,
         "confidence": CONFIDENCE,
         "unit": UNIT,
-        "groups": [_group(index, group) for group in index.groups],
+        "groups": [_group(index, pair) for pair in index.groups],
         "differences": defense_differences(index),
         "missing_metrics": _missing_everywhere(index),
     }
 
 
-def _group(index: ResultIndex, group: Group) -> dict[str, Any]:
-    defense, attack = group
-    cases = index.groups[group]
+def _group(index: ResultIndex, pair: Pair) -> dict[str, Any]:
+    defense, attack = pair
+    cases = index.groups[pair]
     done = [row for row in cases if is_done(row)]
     controls = {
-        role: [found for row in done if (found := index.control(role, row)) is not None]
-        for role in (*NULLS, BOUND)
+        role.name: [found for row in done if (found := index.control(role, row)) is not None]
+        for role in (*nulls(), bound())
     }
     return {
         "defense": defense,
@@ -79,15 +75,16 @@ def _group(index: ResultIndex, group: Group) -> dict[str, Any]:
         "cases": len(cases),
         "failed": len(cases) - len(done),
         "images": sum(count for _, count in {image_of(row) for row in done}),
-        "metrics": {metric: _mean_metric(cases, metric) for metric in HIGHER_IS_BETTER},
-        "nulls": {role: _metric_means(controls[role]) for role in NULLS if controls[role]},
-        "bound": _metric_means(controls[BOUND]),
-        "leakage": {
-            metric: normalized_leakage(index, cases, metric)
-            for metric, higher in HIGHER_IS_BETTER.items()
-            if higher is not None
+        "metrics": {metric: _mean_metric(cases, metric) for metric in METRICS},
+        "nulls": {
+            role.name: _metric_means(controls[role.name]) for role in nulls() if controls[role.name]
         },
-        "identification": {name: _identification(cases, rank) for name, rank in _RANKS.items()},
+        "bound": _metric_means(controls[bound().name]),
+        "leakage": {
+            metric.name: normalized_leakage(index, cases, metric.name)
+            for metric in leakage_metrics()
+        },
+        "identification": {name: _identification(cases, rank) for name, rank in RANKS.items()},
         "label_accuracy": _over_images(BinomialRate(**LOCAL), cases, "label_accuracy"),
         "attribute_agreement": _over_images(
             BootstrapMean(**LOCAL),
@@ -117,18 +114,16 @@ def _over_images(
 ) -> dict[str, Any]:
     """A statistic of one number per image; ``left_out`` finished images lack it."""
     done = [row for row in cases if is_done(row)]
-    values = image_means(done, partial(metric_value, metric=name))
+    values = image_means(done, partial(metric_value, name=name))
     if not values:
         return {"missing": why_missing(cases, name, otherwise)}
     statistic.update(torch.tensor(list(values.values()), dtype=torch.float64))
     left_out = len({image_of(row) for row in done}) - len(values)
-    return {**plain(statistic), "left_out": left_out} if left_out else plain(statistic)
+    return {**numbers_of(statistic), "left_out": left_out} if left_out else numbers_of(statistic)
 
 
 def _metric_means(rows: list[Row]) -> dict[str, float]:
-    found = {
-        name: image_means(rows, partial(metric_value, metric=name)) for name in HIGHER_IS_BETTER
-    }
+    found = {name: image_means(rows, partial(metric_value, name=name)) for name in METRICS}
     return {name: mean(values.values()) for name, values in found.items() if values}
 
 
@@ -147,12 +142,12 @@ def _identification(cases: list[Row], name: str) -> dict[str, Any]:
     for _, of_image in sorted(trials.items()):
         alike.setdefault(len(of_image[0]), []).append(of_image)
     found: dict[str, Any] = {}
-    for k in _TOP:
+    for k in TOP:
         rate = IdentificationRate(k, **LOCAL)
         for _, images in sorted(alike.items()):
             ranks, decoys = torch.tensor(images).unbind(dim=1)
             rate.update(ranks, decoys)
-        found[f"top{k}"] = plain(rate)
+        found[f"top{k}"] = numbers_of(rate)
     return {**found, "decoys": min(min(decoys) for _, decoys in trials.values())}
 
 
@@ -167,7 +162,7 @@ def _utility(trainings: list[Row]) -> dict[str, Any]:
     rate = BinomialRate(**LOCAL)
     # Every training was tested on the same images: more trainings are not more of them.
     rate.update(torch.tensor([accuracy * tested], dtype=torch.float64), torch.tensor([tested]))
-    found = plain(rate)
+    found = numbers_of(rate)
     return {
         "accuracy": accuracy,
         "low": found["low"],

@@ -8,17 +8,15 @@ from typing import Any
 import torch
 from scipy.stats import false_discovery_control
 
-from ggl_lightning.audit.results.measures import Image, Row, image_of, is_done, metric_value
-from ggl_lightning.audit.statistics.plain import LOCAL, plain
+from ggl_lightning.audit.results.measures import Image, image_of, metric_value
+from ggl_lightning.audit.results.schema import Row, compared_metrics, is_done
+from ggl_lightning.audit.statistics.numbers import LOCAL, numbers_of
 from ggl_lightning.audit.statistics.result_index import ResultIndex
 from ggl_lightning.metrics import PairedDifference
 
-COMPARED = ("psnr", "ssim", "mse", "lpips_vgg", "lpips_alex")
-"""Metrics in which defenses are compared."""
-
 
 def defense_differences(index: ResultIndex) -> list[dict[str, Any]]:
-    """Paired differences between all pairs of defenses, for every attack and `COMPARED` metric.
+    """Paired differences between all pairs of defenses, for every attack and compared metric.
 
     Cases are paired by image and seed. A metric that no case of an attack has is left out.
 
@@ -31,7 +29,7 @@ def defense_differences(index: ResultIndex) -> list[dict[str, Any]]:
     found = []
     for attack in dict.fromkeys(attack for _, attack in index.groups):
         defenses = [defense for defense, of in index.groups if of == attack]
-        for metric in COMPARED:
+        for metric in (compared.name for compared in compared_metrics()):
             values = {name: _values(index.groups[name, attack], metric) for name in defenses}
             if not any(values.values()):
                 continue
@@ -65,7 +63,7 @@ def _difference(
         a=torch.tensor([a[case] for case in shared], dtype=torch.float64),
         b=torch.tensor([b[case] for case in shared], dtype=torch.float64),
     )
-    return plain(statistic)
+    return numbers_of(statistic)
 
 
 def _adjust(differences: list[dict[str, Any]]) -> None:

@@ -6,17 +6,12 @@ from typing import Any, TypeAlias
 
 import torch
 
-from ggl_lightning.audit.results.measures import (
-    HIGHER_IS_BETTER,
-    Image,
-    Row,
-    image_of,
-    is_done,
-    mean,
-    metric_value,
-)
-from ggl_lightning.audit.statistics.plain import LOCAL, plain, why_missing
-from ggl_lightning.audit.statistics.result_index import BOUND, NULLS, ResultIndex
+from ggl_lightning.audit.plan.controls import bound, nulls
+from ggl_lightning.audit.plan.roles import Role
+from ggl_lightning.audit.results.measures import Image, image_of, mean, metric_value
+from ggl_lightning.audit.results.schema import METRICS, Row, is_done
+from ggl_lightning.audit.statistics.numbers import LOCAL, numbers_of
+from ggl_lightning.audit.statistics.result_index import ResultIndex, why_missing
 from ggl_lightning.metrics import NormalizedLeakage
 
 _Triple: TypeAlias = tuple[float, float, float]  # attack, null, bound
@@ -37,29 +32,32 @@ def normalized_leakage(index: ResultIndex, cases: list[Row], metric: str) -> dic
     done = [row for row in cases if is_done(row) and metric_value(row, metric) is not None]
     if not done:
         return {"missing": why_missing(cases, metric)}
-    if not index.has(BOUND):
+    if not index.has(bound()):
         return {"missing": "the bound was not run"}
-    if not any(index.has(role) for role in NULLS):
+    if not any(index.has(role) for role in nulls()):
         return {"missing": "no null was run"}
-    triples = {role: found for role in NULLS if (found := _triples(index, done, metric, role))}
+    triples = {
+        role.name: found for role in nulls() if (found := _triples(index, done, metric, role))
+    }
     if not triples:
         return {"missing": "no image has an attack, a null and a bound that all finished"}
-    higher = bool(HIGHER_IS_BETTER[metric])
+    higher = bool(METRICS[metric].higher_is_better)
     strongest = _strongest(triples, higher)
     statistic = NormalizedLeakage(higher, **LOCAL)
     values = torch.tensor(list(triples[strongest].values()), dtype=torch.float64)
     statistic.update(*values.unbind(dim=1))
-    return {**plain(statistic), "null": strongest}
+    return {**numbers_of(statistic), "null": strongest}
 
 
-def _triples(index: ResultIndex, done: list[Row], metric: str, role: str) -> dict[Image, _Triple]:
+def _triples(index: ResultIndex, done: list[Row], metric: str, role: Role) -> dict[Image, _Triple]:
     """Means over the seeds for which there are all three."""
     found: dict[Image, list[_Triple]] = {}
+    best_role = bound()
     for row in done:
-        null, bound = index.control(role, row), index.control(BOUND, row)
-        if null is None or bound is None:
+        null, best = index.control(role, row), index.control(best_role, row)
+        if null is None or best is None:
             continue
-        values = tuple(metric_value(case, metric) for case in (row, null, bound))
+        values = tuple(metric_value(case, metric) for case in (row, null, best))
         if None not in values:
             found.setdefault(image_of(row), []).append(values)  # type: ignore[arg-type]
     return {

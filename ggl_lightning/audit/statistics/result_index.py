@@ -6,16 +6,13 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
-from ggl_lightning.audit.results.measures import Row, image_of, is_done
+from ggl_lightning.audit.plan.controls import roles
+from ggl_lightning.audit.plan.roles import ATTACK, Role
+from ggl_lightning.audit.results.measures import image_of
+from ggl_lightning.audit.results.schema import Row, is_done
 from ggl_lightning.errors import UserError
 
-NULLS = ("null_random", "null_noise", "null_other")
-"""Roles of controls that know nothing of the private image but its label."""
-
-BOUND = "bound"
-"""Role of the control that knows the private image itself."""
-
-Group: TypeAlias = tuple[str, str]
+Pair: TypeAlias = tuple[str, str]
 """Names of a defense and an attack."""
 
 
@@ -39,26 +36,24 @@ class ResultIndex:
         self._cases = _without_duplicates(rows, _identity)
         self._utility = _without_duplicates(utility_rows, lambda row: (row["defense"], row["seed"]))
         self._roles = {_role(row) for row in self._cases.values()}
-        self.groups: dict[Group, list[Row]] = {}
+        self.groups: dict[Pair, list[Row]] = {}
         for row in self._cases.values():
-            if _role(row) == "attack":
+            if _role(row) == ATTACK.name:
                 self.groups.setdefault((row["defense"], row["attack"]), []).append(row)
 
-    def has(self, role: str) -> bool:
+    def has(self, role: Role) -> bool:
         """Whether any case has a role."""
-        return role in self._roles
+        return role.name in self._roles
 
-    def control(self, role: str, row: Row) -> Row | None:
+    def control(self, role: Role, row: Row) -> Row | None:
         """The finished control of an attack's case, if there is one.
 
         Args:
-            role: One of `NULLS`, matched on image and seed, and on defense and attack where it
-                attacks an update; or `BOUND`, on image, attack and seed.
+            role: The control's role; it is matched on image and seed, and on defense and attack as
+                far as its cases have them.
             row: The attack's case.
         """
-        defense = row["defense"] if role in ("null_noise", "null_other") else None
-        attack = None if role == "null_random" else row["attack"]
-        found = self._cases.get((role, image_of(row), defense, attack, row["seed"]))
+        found = self._cases.get(_identity(row, role))
         return found if found is not None and is_done(found) else None
 
     def utility(self, defense: str) -> list[Row]:
@@ -66,15 +61,29 @@ class ResultIndex:
         return [row for row in self._utility.values() if row["defense"] == defense]
 
 
+def why_missing(cases: list[Row], name: str, otherwise: str = "the results hold no value") -> str:
+    """Why none of some cases has a number.
+
+    Args:
+        cases: The cases, at least one.
+        name: The number's name in results.
+        otherwise: The reason if the results give none.
+    """
+    done = [row for row in cases if is_done(row)]
+    if not done:
+        return "the only case failed" if len(cases) == 1 else f"all {len(cases)} cases failed"
+    given = [(row.get("missing_metrics") or {}).get(name) for row in done]
+    return "; ".join(dict.fromkeys(reason for reason in given if reason)) or otherwise
+
+
 def _role(row: Row) -> str:
-    return row.get("role") or "attack"
+    return row.get("role") or ATTACK.name
 
 
-def _identity(row: Row) -> tuple[Any, ...]:
-    role = _role(row)
-    defense = row["defense"] if role in ("attack", "null_noise", "null_other") else None
-    attack = None if role == "null_random" else row["attack"]
-    return role, image_of(row), defense, attack, row["seed"]
+def _identity(row: Row, role: Role | None = None) -> tuple[Any, ...]:
+    """What a case is of; with a role, what the case in that role is of that belongs to it."""
+    role = roles()[_role(row)] if role is None else role
+    return role.name, image_of(row), *role.names(row["defense"], row["attack"]), row["seed"]
 
 
 def _without_duplicates(rows: Iterable[Row], identity: Any) -> dict[Any, Row]:
@@ -98,7 +107,7 @@ def _check_names(rows: Iterable[Row], what: str, settings: Any) -> None:
     known: dict[str, str] = {}
     for row in rows:
         name, found = row.get(what), settings(row)
-        if not name or not found or _role(row) != "attack":
+        if not name or not found or _role(row) != ATTACK.name:
             continue
         text = json.dumps(found, sort_keys=True)
         if known.setdefault(name, text) != text:

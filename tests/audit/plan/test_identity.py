@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ggl_lightning.attacks import GenerativeGradientLeakage
 from ggl_lightning.attacks.searches import AdamSearch, NevergradSearch
 from ggl_lightning.audit.plan import identity as identity_module
-from ggl_lightning.audit.plan.case import Case, CaseSpec, Role
+from ggl_lightning.audit.plan.case import Case, CaseSpec
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.identity import class_path, identity, module_hash, module_identity
 from ggl_lightning.audit.plan.keys import CaseKeys, describe, key_version
@@ -44,7 +44,7 @@ class _Images(torch.utils.data.Dataset):
         return image + (0.5 if index == self.changed else 0), index % 2
 
 
-def _key(defense=None, attack=None, rule=None, changed=None, role=Role.attack, index=0):
+def _key(defense=None, attack=None, rule=None, changed=None, role="attack", index=0):
     images = _Images(changed)
     labels = torch.arange(6) % 2
     companions = Companions(images, labels, decoys=2)
@@ -76,7 +76,7 @@ def test_keys_are_those_of_earlier_runs():
         "noise": _key(Noise(0.1)),
         "composed": _key(Compose([Clipping(2.0), Compression(90)]), adam),
         "local": _key(rule=LocalSGDUpdate(3, 0.05)),
-        "other": _key(role=Role.null_other),
+        "other": _key(role="null_other"),
     }
     assert found == GOLDEN
 

@@ -134,7 +134,7 @@ def row(
 
 def failed(finished: dict[str, Any], error: str) -> dict[str, Any]:
     """The same case's row, had it failed."""
-    from ggl_lightning.audit.results.rows import METRICS
+    from ggl_lightning.audit.results.schema import METRICS
 
     unknown = (*METRICS, "psnr_random_mean", "rank_pixel", "rank_feature", "loss", "label_accuracy")
     return {**finished, **dict.fromkeys(unknown), "status": "failed", "error": error}

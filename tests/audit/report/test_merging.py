@@ -11,7 +11,8 @@ import audit
 from ggl_lightning.audit.report import build_report
 from ggl_lightning.audit.results.collect import collect
 from ggl_lightning.audit.results.numbers import with_infinities
-from ggl_lightning.audit.results.rows import CASE_FIELDS, Shared, UnreadableResultError, read_row
+from ggl_lightning.audit.results.reading import Shared, UnreadableResultError, read_row
+from ggl_lightning.audit.results.schema import CASE_FIELDS
 from ggl_lightning.cli import run_command
 from ggl_lightning.errors import UserError
 from tests.audit.report.fabricated import Plan, failed, row, rows, write_case, write_run

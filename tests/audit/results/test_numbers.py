@@ -4,7 +4,8 @@ import math
 import pytest
 
 from ggl_lightning.audit.results.numbers import dumps, with_infinities, without_nan
-from ggl_lightning.audit.results.rows import CASE_FIELDS, UnreadableResultError, read_row
+from ggl_lightning.audit.results.reading import UnreadableResultError, read_row
+from ggl_lightning.audit.results.schema import CASE_FIELDS
 from ggl_lightning.audit.run.table import format_table
 from tests.audit.result_rows import case
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ggl_lightning.audit.results.measures import HIGHER_IS_BETTER, PSNR_CEILING
+from ggl_lightning.audit.results.schema import METRICS as DECLARED
 from ggl_lightning.audit.statistics import compute_statistics
 from ggl_lightning.clients import find_classifier_layer
 from ggl_lightning.errors import UserError
@@ -300,7 +300,7 @@ def test_an_exact_reconstruction_counts_as_the_ceiling(exact):
     found = group(compute_statistics(rows))
     # Rounding to 256 levels errs uniformly within half a level: a mean square of 1/12.
     ceiling = -10 * math.log10((1 / 12) / 255**2)
-    assert PSNR_CEILING["psnr"] == pytest.approx(ceiling)
+    assert DECLARED["psnr"].ceiling == pytest.approx(ceiling)
     assert found["metrics"]["psnr"]["mean"] == pytest.approx((60 + ceiling) / 4)
     assert found["metrics"]["psnr"]["capped"] == 1
     published = found["metrics"]["psnr_published"]["mean"]
@@ -360,7 +360,7 @@ def test_every_metric_of_a_reconstruction_is_averaged():
     client = TinyClient(num_classes=5).eval()
     layer = find_classifier_layer(client, torch.zeros(1, 3, 8, 8)).layer
     available = build_reconstruction_metrics(client, layer, image_size=8)
-    assert HIGHER_IS_BETTER.keys() == {*available.collection().keys(), *available.missing}
+    assert DECLARED.keys() == {*available.collection().keys(), *available.missing}
 
 
 def test_nothing_at_all():
@@ -393,7 +393,7 @@ def test_whatever_is_on_disk_gives_strict_json(rows):
     found = compute_statistics(rows)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     for one in found["groups"]:
-        for metric in HIGHER_IS_BETTER:
+        for metric in DECLARED:
             number = one["metrics"][metric]
             assert ("missing" in number) != ("mean" in number)
             if number.get("low") is None and "mean" in number:

@@ -10,7 +10,7 @@ from ggl_lightning.audit.report.figures.points import draw_point
 from ggl_lightning.audit.report.figures.svg import drawing, inline
 from ggl_lightning.audit.report.groups import Group
 from ggl_lightning.audit.report.palette import MUTED, Palette
-from ggl_lightning.audit.report.titles import METRIC_TITLES
+from ggl_lightning.audit.results.schema import metric_title
 
 
 def draw_privacy_utility(groups: Sequence[Group], palette: Palette) -> Markup | None:
@@ -18,7 +18,7 @@ def draw_privacy_utility(groups: Sequence[Group], palette: Palette) -> Markup | 
     shown = [g for g in groups if g.leakage.value is not None and g.utility.value is not None]
     if not shown:
         return None
-    metric = METRIC_TITLES.get(shown[0].headline, shown[0].headline)
+    metric = metric_title(shown[0].headline)
     with drawing() as (figure, axes):
         axes.axvline(0, color=MUTED, linewidth=1, dashes=(4, 3))
         for group in shown:

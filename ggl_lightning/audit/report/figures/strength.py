@@ -12,7 +12,7 @@ from ggl_lightning.audit.report.figures.svg import drawing, inline, make_logarit
 from ggl_lightning.audit.report.groups import Group
 from ggl_lightning.audit.report.palette import MUTED, Palette, is_undefended
 from ggl_lightning.audit.report.strengths import Sweep
-from ggl_lightning.audit.report.titles import METRIC_TITLES
+from ggl_lightning.audit.results.schema import metric_title
 
 _LOG_FROM = 20  # a parameter whose values span this factor is drawn on a logarithmic axis
 
@@ -34,7 +34,7 @@ def draw_strength(
     values = [sweep.value(group) for line in lines for group in line]
     if len(values) < 2:
         return None
-    metric = METRIC_TITLES.get(groups[0].headline, groups[0].headline)
+    metric = metric_title(groups[0].headline)
     words = []
     with drawing() as (figure, axes):
         axes.axhline(0, color=MUTED, linewidth=1)

@@ -1,22 +1,111 @@
-"""Tables below the verdict: differences, failures, what is missing, what utility was measured."""
+"""The page's tables: the verdict, and the details below it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ggl_lightning.audit.plan.controls import roles
 from ggl_lightning.audit.report.estimates import (
     format_duration,
     format_significant,
     read_estimate,
 )
-from ggl_lightning.audit.report.html_table import Cell, Heading, Table, plain
-from ggl_lightning.audit.report.titles import METRIC_TITLES, ROLE_TITLES
+from ggl_lightning.audit.report.groups import Group
+from ggl_lightning.audit.report.html_table import Cell, Heading, Table, text_cell
+from ggl_lightning.audit.report.verdict import Verdict
 from ggl_lightning.audit.results.collect import Results
-from ggl_lightning.audit.results.rows import METRICS, Row
+from ggl_lightning.audit.results.schema import (
+    METRICS,
+    RANKS,
+    TOP,
+    Row,
+    is_done,
+    metric_title,
+    summary_metrics,
+)
 
 MOST_ROWS = 300
 """Rows of one of these tables at most: everything is in the files beside the page."""
+
+
+def verdict_table(groups: Sequence[Group], verdicts: Sequence[Verdict]) -> Table:
+    """Defense by attack: what leaks, with what certainty, and what the defense costs."""
+    headline = groups[0].headline if groups else ""
+    metrics = [metric.name for metric in summary_metrics()]
+    metrics = list(dict.fromkeys([*metrics, headline]))
+    table = Table(
+        "verdict",
+        "Defense by attack, with 95% intervals",
+        [
+            Heading("Defense", numeric=False),
+            Heading("Attack", numeric=False),
+            Heading("Verdict", numeric=False),
+            Heading(f"Leakage by {metric_title(headline)}"),
+            *(Heading(f"Top-{top} {by}") for by in RANKS for top in TOP),
+            *(Heading(_with_unit(metric)) for metric in metrics),
+            Heading("Label accuracy"),
+            Heading("Attribute agreement"),
+            Heading("Utility accuracy"),
+        ],
+    )
+    for group, verdict in zip(groups, verdicts, strict=True):
+        finding = verdict.finding
+        table.rows.append(
+            [
+                Cell(group.defense, defense=group.defense),
+                Cell(group.attack, _cases(group), attack=group.attack),
+                Cell(finding.value, css_class=f"finding {finding.css_class}"),
+                table.number(group.leakage, 2),
+                *(
+                    table.number(group.identification(by, top), 0, percent=True)
+                    for by in RANKS
+                    for top in TOP
+                ),
+                *(table.number(group.metric(metric), _digits(metric)) for metric in metrics),
+                table.number(group.label_accuracy, 0, percent=True),
+                table.number(group.attribute_agreement, 0, percent=True),
+                table.number(group.utility, 1, percent=True),
+            ]
+        )
+    return table
+
+
+def leakage_table(groups: Sequence[Group]) -> Table:
+    """Normalised leakage by every metric that has one for some group."""
+    metrics = [m for m in METRICS if any(m in (g.entry.get("leakage") or {}) for g in groups)]
+    table = Table(
+        "leakage",
+        "Normalised leakage by every metric, with 95% intervals",
+        [
+            Heading("Defense", numeric=False),
+            Heading("Attack", numeric=False),
+            *(Heading(metric_title(metric)) for metric in metrics),
+        ],
+    )
+    for group in groups:
+        table.rows.append(
+            [
+                Cell(group.defense, defense=group.defense),
+                Cell(group.attack, attack=group.attack),
+                *(table.number(group.leakage_of(metric), 2) for metric in metrics),
+            ]
+        )
+    return table
+
+
+def _cases(group: Group) -> str:
+    cases, failed = group.entry["cases"], group.entry.get("failed") or 0
+    share = f"{cases - failed} of {cases}" if failed else str(cases)
+    return f"{share} {'case' if cases == 1 else 'cases'}"
+
+
+def _with_unit(metric: str) -> str:
+    return METRICS[metric].title_with_unit if metric in METRICS else metric
+
+
+def _digits(metric: str) -> int:
+    return METRICS[metric].rounded if metric in METRICS else 3
 
 
 def differences_table(differences: Sequence[Mapping[str, Any]], attacks: Sequence[str]) -> Table:
@@ -50,15 +139,15 @@ def differences_table(differences: Sequence[Mapping[str, Any]], attacks: Sequenc
     )
     for entry in ordered[:MOST_ROWS]:
         difference = read_estimate(entry, "mean", "not computed")
-        digits = 2 if entry["metric"].startswith("psnr") else 4
+        digits = _digits(entry["metric"]) + 1
         table.rows.append(
             [
                 Cell(f"{entry['defense_a']} \N{MINUS SIGN} {entry['defense_b']}"),
                 Cell(entry["attack"], attack=entry["attack"]),
-                plain(METRIC_TITLES.get(entry["metric"], entry["metric"])),
+                text_cell(metric_title(entry["metric"])),
                 table.number(difference, digits),
                 *(_p_value(entry.get(name)) for name in ("p_value", "p_adjusted")),
-                plain(None)
+                text_cell(None)
                 if difference.count is None
                 else Cell(str(difference.count), sort=difference.count),
             ]
@@ -69,12 +158,17 @@ def differences_table(differences: Sequence[Mapping[str, Any]], attacks: Sequenc
 def failures_table(results: Results) -> Table:
     """Cases and utility runs that failed, and results that cannot be read."""
     failed = [
-        [Cell(row["name"]), plain(_kind(row)), Cell(row.get("error") or "no reason was recorded")]
+        [
+            Cell(row["name"]),
+            text_cell(_kind(row)),
+            Cell(row.get("error") or "no reason was recorded"),
+        ]
         for row in [*results.rows, *results.utility]
-        if row["status"] == "failed"
+        if not is_done(row)
     ]
     failed += [
-        [Cell(entry.place), plain("unreadable"), Cell(entry.reason)] for entry in results.unreadable
+        [Cell(entry.place), text_cell("unreadable"), Cell(entry.reason)]
+        for entry in results.unreadable
     ]
     return Table(
         "failures",
@@ -91,7 +185,7 @@ def failures_table(results: Results) -> Table:
 
 def missing_metrics_table(statistics: Mapping[str, Any], rows: Sequence[Row]) -> Table:
     """Metrics that were not computed for some or all cases, by reason."""
-    done = [row for row in rows if row["status"] == "done"]
+    done = [row for row in rows if is_done(row)]
     counts: dict[tuple[str, str], int] = {}
     for row in done:
         for reason in (row.get("missing_metrics") or {}).items():
@@ -109,7 +203,7 @@ def missing_metrics_table(statistics: Mapping[str, Any], rows: Sequence[Row]) ->
         ],
         [
             [
-                plain(METRIC_TITLES.get(metric, metric)),
+                text_cell(metric_title(metric)),
                 Cell(reason),
                 Cell(f"{count} of {len(done)}" if count else "all", sort=count or len(done)),
             ]
@@ -136,7 +230,7 @@ def utility_table(rows: Sequence[Row]) -> Table:
         ],
     )
     for row in rows:
-        if row["status"] != "done":
+        if not is_done(row):
             continue
         accuracy, share = row.get("accuracy"), row.get("majority_share")
         seconds = row.get("seconds")
@@ -147,25 +241,27 @@ def utility_table(rows: Sequence[Row]) -> Table:
                 _percentage(accuracy),
                 *(_integer(row.get(name)) for name in ("rounds", "clients", "test_images")),
                 _percentage(share),
-                plain(None) if seconds is None else Cell(format_duration(seconds), sort=seconds),
+                text_cell(None)
+                if seconds is None
+                else Cell(format_duration(seconds), sort=seconds),
             ]
         )
     return table
 
 
 def _integer(value: int | None) -> Cell:
-    return plain(None) if value is None else Cell(str(value), sort=value)
+    return text_cell(None) if value is None else Cell(str(value), sort=value)
 
 
 def _percentage(share: float | None) -> Cell:
-    return plain(None) if share is None else Cell(f"{100 * share:.1f}%", sort=share)
+    return text_cell(None) if share is None else Cell(f"{100 * share:.1f}%", sort=share)
 
 
 def _kind(row: Row) -> str:
-    return ROLE_TITLES[row["role"]] if "role" in row else "utility"
+    return roles()[row["role"]].title if "role" in row else "utility"
 
 
 def _p_value(value: float | None) -> Cell:
     if value is None:
-        return plain(None)
+        return text_cell(None)
     return Cell("< 0.0001" if value < 1e-4 else format_significant(value, 2), sort=value)

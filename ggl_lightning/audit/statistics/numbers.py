@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ggl_lightning.audit.results.measures import Row, is_done
 from ggl_lightning.metrics import MissingError, Statistic
 
 LOCAL: dict[str, Any] = {"sync_on_compute": False}
 """Arguments of statistics that one process computes of all results: others do not wait for it."""
 
 
-def plain(statistic: Statistic) -> dict[str, Any]:
+def numbers_of(statistic: Statistic) -> dict[str, Any]:
     """What a statistic computes, as plain numbers.
 
     Returns:
@@ -29,18 +28,3 @@ def plain(statistic: Statistic) -> dict[str, Any]:
         else:
             found[part] = None
     return found
-
-
-def why_missing(cases: list[Row], name: str, otherwise: str = "the results hold no value") -> str:
-    """Why none of some cases has a number.
-
-    Args:
-        cases: The cases, at least one.
-        name: The number's name in results.
-        otherwise: The reason if the results give none.
-    """
-    done = [row for row in cases if is_done(row)]
-    if not done:
-        return "the only case failed" if len(cases) == 1 else f"all {len(cases)} cases failed"
-    given = [(row.get("missing_metrics") or {}).get(name) for row in done]
-    return "; ".join(dict.fromkeys(reason for reason in given if reason)) or otherwise

@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from ggl_lightning.audit.plan.controls import bound, nulls, roles
+from ggl_lightning.audit.plan.roles import ATTACK, Role
 from ggl_lightning.audit.report.estimates import format_number
 from ggl_lightning.audit.report.thumbnails import NoPictureError, Thumbnail, make_thumbnail
-from ggl_lightning.audit.report.titles import ROLE_TITLES
 from ggl_lightning.audit.results.collect import Results
-from ggl_lightning.audit.results.rows import Row
+from ggl_lightning.audit.results.schema import Row, is_done
 
 MOST_IMAGES = 24
 """Private images shown at most."""
 
 MOST_PICTURES = 1500
 """Pictures shown at most: they are most of the page's size."""
+
+
+_PRIVATE = "private"
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,9 @@ class Column:
     @property
     def title(self) -> str:
         """What the column's pictures are."""
-        if self.role == "private":
+        if self.role == _PRIVATE:
             return "private image"
-        return "reconstruction" if self.role == "attack" else ROLE_TITLES[self.role]
+        return "reconstruction" if self.role == ATTACK.name else roles()[self.role].title
 
     @property
     def label(self) -> str:
@@ -76,7 +80,7 @@ class GridRow:
 
 
 @dataclass(frozen=True)
-class ImageGrid:
+class ComparisonGrid:
     """The grid.
 
     Attributes:
@@ -90,7 +94,7 @@ class ImageGrid:
     left_out: int
 
 
-def make_grid(results: Results) -> ImageGrid:
+def make_grid(results: Results) -> ComparisonGrid:
     """Chooses columns and rows, and reads the pictures."""
     images = dict.fromkeys((row["image_index"], row["seed"]) for row in results.rows)
     kinds = {(row["role"], row["defense"], row["attack"]) for row in results.rows}
@@ -112,33 +116,39 @@ def make_grid(results: Results) -> ImageGrid:
             title += f", seed {seed}"
         tiles = tuple(_tile(column, title, cases, results.folders) for column in columns)
         rows.append(GridRow(title, tiles))
-    return ImageGrid(tuple(columns), tuple(rows), len(images) - len(rows))
+    return ComparisonGrid(tuple(columns), tuple(rows), len(images) - len(rows))
 
 
 def _columns(present: set[Column], results: Results) -> list[Column]:
     """The private image and the cheapest null first, what the prior can do at best last."""
-    wanted = [Column("null_random")]
+    attacks: list[str | None] = [*results.attacks] or [None]
+    common = [role for role in nulls() if not role.has_defense]
+    wanted = [_column(role, None, attack) for role in common for attack in attacks]
     wanted += [
-        Column(role, defense, attack)
+        _column(role, defense, attack)
         for defense in results.defenses
-        for attack in results.attacks
-        for role in ("null_noise", "null_other", "attack")
+        for attack in attacks
+        for role in [*(null for null in nulls() if null.has_defense), ATTACK]
     ]
-    wanted += [Column("bound", None, attack) for attack in results.attacks]
+    wanted += [_column(bound(), None, attack) for attack in attacks]
     # Controls of another kind (a random null that names an attack, say) are shown all the same.
     rest = sorted(present - set(wanted), key=lambda column: column.label)
-    return [Column("private"), *(c for c in wanted if c in present), *rest]
+    return [Column(_PRIVATE), *(c for c in dict.fromkeys(wanted) if c in present), *rest]
+
+
+def _column(role: Role, defense: str | None, attack: str | None) -> Column:
+    return Column(role.name, *role.names(defense, attack))
 
 
 def _tile(
     column: Column, title: str, cases: Mapping[Column, Row], folders: Mapping[str, Path]
 ) -> Tile:
-    if column.role == "private":
+    if column.role == _PRIVATE:
         return _private_tile(column, title, cases, folders)
     row = cases.get(column)
     if row is None:
         return Tile(column.label, column.role, None, "not run", "")
-    if row["status"] == "failed":
+    if not is_done(row):
         return Tile(column.label, column.role, None, "failed", "")
     caption = _psnr(row.get("psnr"))
     try:

@@ -1,11 +1,32 @@
-"""What controls put in the place of a client's update."""
+"""The null that attacks noise."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from ggl_lightning.attacks import Received
+from ggl_lightning.audit.plan.case import Case
+from ggl_lightning.audit.plan.controls.base import Resources, UpdateControl
+from ggl_lightning.audit.plan.roles import Role, Standing
 from ggl_lightning.clients import Update
+
+
+class NoiseUpdate(UpdateControl):
+    """The attack on noise with the norms of the received update's tensors."""
+
+    role = Role(
+        "null_noise",
+        "update of noise",
+        "noise with the norms of the received update's tensors",
+        Standing.null,
+        has_defense=True,
+        has_attack=True,
+    )
+
+    def update(self, case: Case, received: Received, resources: Resources) -> Update:
+        """The noise, seeded by the case's seed."""
+        return noise_like(received.update, case.spec.seed)
 
 
 def noise_like(update: Update, seed: int) -> Update:
