@@ -13,7 +13,8 @@ from ggl_lightning.audit.plan.roles import ATTACK, Role
 from ggl_lightning.audit.report.estimates import format_number
 from ggl_lightning.audit.report.thumbnails import NoPictureError, Thumbnail, make_thumbnail
 from ggl_lightning.audit.results.collect import Results
-from ggl_lightning.audit.results.schema import Row, is_done
+from ggl_lightning.audit.results.measures import source_of, source_title
+from ggl_lightning.audit.results.schema import NO_PRIVATE_IMAGE, Row, is_done
 
 MOST_IMAGES = 24
 """Private images shown at most."""
@@ -96,22 +97,24 @@ class ComparisonGrid:
 
 def make_grid(results: Results) -> ComparisonGrid:
     """Chooses columns and rows, and reads the pictures."""
-    images = dict.fromkeys((row["image_index"], row["seed"]) for row in results.rows)
+    images = dict.fromkeys((source_of(row), row["seed"]) for row in results.rows)
     kinds = {(row["role"], row["defense"], row["attack"]) for row in results.rows}
     columns = _columns({Column(*kind) for kind in kinds}, results)
     most = max(1, min(MOST_IMAGES, MOST_PICTURES // max(1, len(columns))))
-    shown: dict[tuple[int, int], dict[Column, Row]] = {image: {} for image in islice(images, most)}
+    shown: dict[tuple[str | int, int], dict[Column, Row]] = {
+        image: {} for image in islice(images, most)
+    }
     for row in results.rows:
-        cases = shown.get((row["image_index"], row["seed"]))
+        cases = shown.get((source_of(row), row["seed"]))
         if cases is not None:
             cases[Column(row["role"], row["defense"], row["attack"])] = row
     several_seeds = len({seed for _, seed in images}) > 1
     rows = []
-    for (index, seed), cases in shown.items():
-        title = f"image {index}"
+    for (source, seed), cases in shown.items():
+        title = source_title(next(iter(cases.values())))
         count = max(row.get("images") or 1 for row in cases.values())
         if count > 1:
-            title = f"{count} images from {index}"
+            title = f"{count} images from {source}"
         if several_seeds:
             title += f", seed {seed}"
         tiles = tuple(_tile(column, title, cases, results.folders) for column in columns)
@@ -174,7 +177,7 @@ def _private_tile(
         try:
             thumbnail = make_thumbnail(folders[row["key"]] / "original.png")
         except NoPictureError as error:
-            reason = str(error)
+            reason = NO_PRIVATE_IMAGE if row["image_index"] is None else str(error)
         else:
             return Tile(column.label, column.role, thumbnail, f"private image: {title}", "")
     return Tile(column.label, column.role, None, reason, "")

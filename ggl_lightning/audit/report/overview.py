@@ -8,6 +8,7 @@ from ggl_lightning.audit.plan.controls import roles
 from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.report.estimates import format_count, format_duration
 from ggl_lightning.audit.results.collect import Results
+from ggl_lightning.audit.results.measures import source_of
 from ggl_lightning.audit.results.schema import Row, is_done
 
 MOST_RANGES = 40
@@ -39,19 +40,27 @@ def overview(results: Results) -> dict[str, object]:
         "facts": [
             (format_count(len(attacks)), "attack cases"),
             (format_count(len(rows) - len(attacks)), "control cases"),
-            (format_count(len({row["image_index"] for row in rows})), "private images"),
+            (format_count(len({source_of(row) for row in rows})), "private images"),
             (format_count(int(_sum(rows, "evaluations"))), "candidate evaluations"),
             (format_duration(_sum(everything, "seconds")), "wall time, summed over cases"),
             (format_count(failed + len(results.unreadable)), "failed or unreadable"),
         ],
         "roles": kinds,
         "seeds": _ranges({row["seed"] for row in everything}),
-        "images": _ranges({row["image_index"] for row in rows}),
+        "images": _sources(rows),
     }
 
 
 def _sum(rows: Iterable[Row], column: str) -> float:
     return sum(row.get(column) or 0 for row in rows)
+
+
+def _sources(rows: Iterable[Row]) -> str:
+    """Private images, then the names of recorded updates."""
+    sources = {source_of(row) for row in rows}
+    records = sorted(source for source in sources if isinstance(source, str))
+    images = _ranges({source for source in sources if isinstance(source, int)})
+    return ", ".join([*([images] if images else []), *records])
 
 
 def _ranges(numbers: Collection[int]) -> str:

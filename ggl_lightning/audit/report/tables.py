@@ -25,8 +25,9 @@ def results_table(rows: Sequence[Row]) -> pa.Table:
     Booleans, integers and floats stay what they are; integers beyond 64 bits, lists and objects
     become text (JSON). What is missing is null.
     """
-    known = [column.name for column in columns()]
-    names = [*known, *sorted({name for row in rows for name in row} - set(known))]
+    present = {name for row in rows for name in row}
+    known = [one.name for one in columns() if not one.is_optional or one.name in present]
+    names = [*known, *sorted(present - set(known))]
     return pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
 
 

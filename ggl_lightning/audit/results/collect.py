@@ -12,6 +12,7 @@ import yaml
 
 from ggl_lightning.audit.plan.controls import roles
 from ggl_lightning.audit.plan.keys import key_version
+from ggl_lightning.audit.results.measures import image_of
 from ggl_lightning.audit.results.reading import Shared, UnreadableResultError, read_row
 from ggl_lightning.audit.results.schema import CASE_FIELDS, UTILITY_FIELDS, Row, is_done
 from ggl_lightning.errors import UserError
@@ -262,7 +263,7 @@ def _place(row: Row, defenses: Sequence[str], attacks: Sequence[str]) -> tuple:
     """Where a row stands: images together, and within one the grid's order."""
     return (
         row["seed"],
-        row["image_index"],
+        *image_of(row)[:2],
         -1 if row["defense"] is None else defenses.index(row["defense"]),
         -1 if row["attack"] is None else attacks.index(row["attack"]),
         list(roles()).index(row["role"]),

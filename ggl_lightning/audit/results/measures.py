@@ -8,13 +8,31 @@ from typing import TypeAlias
 
 from ggl_lightning.audit.results.schema import METRICS, Row, column_of
 
-Image: TypeAlias = tuple[int, int]
-"""A private image, or a client's batch of them: first index and number."""
+Image: TypeAlias = tuple[str, int, int]
+"""A private image, or a client's batch of them: record, first index and number.
+
+The record is empty for private images of a split; the index is -1 for those of a record.
+"""
 
 
 def image_of(row: Row) -> Image:
-    """Which private image, or batch of them, a case is about: the unit of all statistics."""
-    return int(row["image_index"]), int(row.get("images") or 1)
+    """Which private image, or batch of them, a case is about: the unit of all statistics.
+
+    A case of a recorded update is about the images behind it, whether or not they are known.
+    """
+    record, index = row.get("record") or "", row["image_index"]
+    return record, -1 if record or index is None else int(index), int(row.get("images") or 1)
+
+
+def source_of(row: Row) -> str | int:
+    """What tells a case's private images from others': the record's name, or the first index."""
+    return row.get("record") or int(row["image_index"])
+
+
+def source_title(row: Row) -> str:
+    """The same for readers."""
+    source = source_of(row)
+    return f"image {source}" if isinstance(source, int) else source
 
 
 def metric_value(row: Row, name: str) -> float | None:

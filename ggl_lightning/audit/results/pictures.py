@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from ggl_lightning.atomic_file import replacing
+from ggl_lightning.audit.results.measures import source_of, source_title
 from ggl_lightning.image_range import to_unit_range
 
 _MOST_ROWS = 24
@@ -55,9 +56,9 @@ def comparison_sheet(cases: Sequence[tuple[dict[str, Any], Path]], path: Path) -
         cases: Per case its result and the folder with ``original.png`` and ``reconstruction.png``.
         path: The PNG to write.
     """
-    rows: dict[tuple[int, int], list[tuple[dict[str, Any], Path]]] = {}
+    rows: dict[tuple[int, str | int], list[tuple[dict[str, Any], Path]]] = {}
     for result, folder in cases:
-        place = (result["seed"], result["image_index"])
+        place = (result["seed"], source_of(result))
         if place in rows or len(rows) < _MOST_ROWS:
             rows.setdefault(place, []).append((result, folder))
     columns = 1 + max(len(row) for row in rows.values())
@@ -66,9 +67,9 @@ def comparison_sheet(cases: Sequence[tuple[dict[str, Any], Path]], path: Path) -
         "RGB", (_MARGIN + columns * cell_width, _MARGIN + len(rows) * cell_height), _BACKGROUND
     )
     draw = ImageDraw.Draw(sheet)
-    for i, ((seed, index), row) in enumerate(rows.items()):
+    for i, ((seed, _), row) in enumerate(rows.items()):
         top = _MARGIN + i * cell_height
-        captions = [f"private image {index}\nseed {seed}"]
+        captions = [f"private {source_title(row[0][0])}\nseed {seed}"]
         pictures = [row[0][1] / "original.png"]
         for result, folder in row:
             captions.append(f"{result['defense']}, {result['attack']}\n{_psnr(result['psnr'])}")
@@ -90,9 +91,9 @@ def _psnr(value: float | None) -> str:
 def _tile(picture: Path) -> Image.Image:
     """The picture enlarged without smoothing: what is seen are the pixels that were compared.
 
-    In place of one that was damaged since, a grey field.
+    In place of one that is not there, or was damaged since, a grey field.
     """
-    image = read_picture(picture)
+    image = read_picture(picture) if picture.exists() else None
     if image is None:
         return Image.new("RGB", (_TILE, _TILE), _MISSING)
     smooth = max(image.size) > _TILE

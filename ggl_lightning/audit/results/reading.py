@@ -79,6 +79,8 @@ def read_row(
         raise UnreadableResultError(f"'status' is none of {', '.join(Status)}")
     if "role" in fields:
         _check_role(row)
+        if row["image_index"] is None and not row.get("record"):
+            raise UnreadableResultError("has neither an 'image_index' nor a 'record'")
     return row
 
 

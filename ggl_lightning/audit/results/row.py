@@ -29,7 +29,7 @@ def row(case: Case, key: str, setting: Mapping[str, str]) -> Row:
         "role": spec.role,
         "status": Status.done.value,
         "error": None,
-        "image_index": spec.indices[0],
+        "image_index": spec.indices[0] if spec.indices else None,
         "images": len(spec.indices),
         "defense": spec.defense_name,
         "attack": spec.attack_name,

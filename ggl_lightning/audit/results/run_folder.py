@@ -212,17 +212,18 @@ class RunFolder:
         """The result of a finished case, or None if it has none that can be read."""
         return _read_own(self._cases / name, "result.json")
 
-    def write_case(self, originals: Tensor, outcome: Outcome) -> None:
+    def write_case(self, originals: Tensor | None, outcome: Outcome) -> None:
         """Writes one finished case, ``result.json`` last.
 
         Args:
-            originals: Private images ``(N, 3, H, W)`` in ``[-1, 1]``.
+            originals: Private images ``(N, 3, H, W)`` in ``[-1, 1]``; None if none were given.
             outcome: What the case leaves behind.
         """
         folder = self._cases / outcome.result["name"]
         folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(folder)
-        save_images(originals, folder / "original.png")
+        if originals is not None:
+            save_images(originals, folder / "original.png")
         save_images(outcome.reconstructions, folder / "reconstruction.png")
         for name, values in outcome.artefacts.items():
             with replacing(folder / f"{name}.npy") as unfinished, unfinished.open("wb") as file:

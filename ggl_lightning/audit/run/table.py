@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.report.estimates import MISSING
-from ggl_lightning.audit.results.measures import metric_value
+from ggl_lightning.audit.results.measures import metric_value, source_of
 from ggl_lightning.audit.results.schema import METRICS, Metric, Row, is_done
 from ggl_lightning.audit.run.received_update import EMPTY
 
@@ -15,7 +15,7 @@ MOST_ROWS = 100
 """Attacks shown at most."""
 
 _BEFORE = (
-    ("image", "{image_index}"),
+    ("image", "{source}"),
     ("defense", "{defense}"),
     ("attack", "{attack}"),
     ("seed", "{seed}"),
@@ -48,6 +48,7 @@ def format_table(results: Iterable[Row], folder: Path, others: int = 0) -> str:
     for result in shown[:MOST_ROWS]:
         values = {
             **result,
+            "source": source_of(result),
             **{f"gain_{metric.name}": _gain(result, metric) for metric in printed},
             "label_correct": _LABELS[result["label_correct"]],
         }

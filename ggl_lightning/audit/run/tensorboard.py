@@ -15,7 +15,7 @@ from torchvision.transforms.functional import to_tensor
 from torchvision.utils import make_grid
 
 from ggl_lightning.audit.plan.roles import ATTACK
-from ggl_lightning.audit.results.measures import metric_value
+from ggl_lightning.audit.results.measures import metric_value, source_of
 from ggl_lightning.audit.results.pictures import read_picture
 from ggl_lightning.audit.results.run_folder import RunFolder
 from ggl_lightning.audit.results.schema import Row, columns, is_done
@@ -41,14 +41,16 @@ def log_outcome(
     for logger in loggers:
         for row in [row for row in done if row["role"] == ATTACK.name][:_MOST_CASES]:
             _log_parameters(Path(logger.log_dir) / "hparams" / row["name"], row)
-        clients = groupby(done, key=lambda row: (row["seed"], row["image_index"]))
-        for (seed, index), members in islice(clients, _MOST_CLIENTS):
+        clients = groupby(done, key=lambda row: (row["seed"], source_of(row)))
+        for (seed, source), members in islice(clients, _MOST_CLIENTS):
             cases = list(members)
-            tag = f"clients/image{index:06d}_seed{seed}"
-            picture = _picture(folder, cases)
+            client = f"image{source:06d}" if isinstance(source, int) else source
+            tag = f"clients/{client}_seed{seed}"
+            pictures = _pictures(folder, cases)
+            picture = _side_by_side([file for _, file in pictures])
             if picture is not None:
                 logger.experiment.add_image(tag, picture)
-                logger.experiment.add_text(tag, _caption(cases))
+                logger.experiment.add_text(tag, _caption([title for title, _ in pictures]))
 
 
 def _log_parameters(path: Path, row: Row) -> None:
@@ -64,7 +66,7 @@ def _log_parameters(path: Path, row: Row) -> None:
     try:
         with SummaryWriter(str(unfinished)) as writer:
             writer.add_hparams(
-                {**given, "image": row["image_index"], **parameters},
+                {**given, "image": source_of(row), **parameters},
                 {
                     column.name: value
                     for column in columns()
@@ -77,23 +79,28 @@ def _log_parameters(path: Path, row: Row) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _picture(folder: RunFolder, cases: Sequence[Row]) -> Tensor | None:
-    """Private images, then every case's reconstruction, in their order: ``(3, H, W)`` in [0, 1].
+def _pictures(folder: RunFolder, cases: Sequence[Row]) -> list[tuple[str, Path]]:
+    """Titles and files: the private images, if they were given, then every reconstruction."""
+    original = ("private", folder.picture(cases[0]["name"], "original"))
+    found = [
+        (
+            " ".join(str(case[part]) for part in ("role", "defense", "attack") if case[part]),
+            folder.picture(case["name"], "reconstruction"),
+        )
+        for case in cases
+    ]
+    was_given = cases[0]["image_index"] is not None or original[1].exists()
+    return [original, *found] if was_given else found
 
-    None if one of them cannot be read.
-    """
-    files = [folder.picture(cases[0]["name"], "original")]
-    files += [folder.picture(case["name"], "reconstruction") for case in cases]
+
+def _side_by_side(files: Sequence[Path]) -> Tensor | None:
+    """Pictures in their order, ``(3, H, W)`` in [0, 1]; None if one of them cannot be read."""
     images = [to_tensor(image) for file in files if (image := read_picture(file)) is not None]
     if len(images) < len(files):
         return None
     return make_grid(torch.stack(images), nrow=len(images), padding=2, pad_value=1)
 
 
-def _caption(cases: Sequence[Row]) -> str:
+def _caption(titles: Sequence[str]) -> str:
     """What stands at each place of the picture, as a Markdown list."""
-    titles = [
-        " ".join(str(case[part]) for part in ("role", "defense", "attack") if case[part])
-        for case in cases
-    ]
-    return "\n".join(f"{place}. {title}" for place, title in enumerate(["private", *titles], 1))
+    return "\n".join(f"{place}. {title}" for place, title in enumerate(titles, 1))

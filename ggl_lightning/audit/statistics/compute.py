@@ -74,7 +74,7 @@ def _group(index: ResultIndex, pair: Pair) -> dict[str, Any]:
         "attack": attack,
         "cases": len(cases),
         "failed": len(cases) - len(done),
-        "images": sum(count for _, count in {image_of(row) for row in done}),
+        "images": sum(count for *_, count in {image_of(row) for row in done}),
         "metrics": {metric: _mean_metric(cases, metric) for metric in METRICS},
         "nulls": {
             role.name: _metric_means(controls[role.name]) for role in nulls() if controls[role.name]

@@ -8,12 +8,14 @@ have them (`ggl_lightning.audit.plan.controls.roles`).
 from ggl_lightning.audit.results.schema.column import Column, Row
 from ggl_lightning.audit.results.schema.columns import (
     CASE_FIELDS,
+    NO_PRIVATE_IMAGE,
     RANKS,
     TOP,
     UTILITY_FIELDS,
     column_of,
     columns,
     found_by_running,
+    missing_without_private_image,
 )
 from ggl_lightning.audit.results.schema.metrics import (
     METRICS,
@@ -29,6 +31,7 @@ from ggl_lightning.audit.results.schema.statuses import Status, is_done
 __all__ = [
     "CASE_FIELDS",
     "METRICS",
+    "NO_PRIVATE_IMAGE",
     "RANKS",
     "TOP",
     "UTILITY_FIELDS",
@@ -44,5 +47,6 @@ __all__ = [
     "is_done",
     "leakage_metrics",
     "metric_title",
+    "missing_without_private_image",
     "summary_metrics",
 ]

@@ -24,6 +24,7 @@ class Column:
         needs_private_image: Whether it cannot be had without the private image.
         is_logged: Whether TensorBoard gets its mean over a defense's and an attack's cases.
         is_hparam: Whether it is an outcome in TensorBoard's HParams.
+        is_optional: Whether tables have it only if some row has.
         ceiling: Above this a value counts as this where a mean is taken; None: as it is.
     """
 
@@ -35,6 +36,7 @@ class Column:
     needs_private_image: bool = False
     is_logged: bool = False
     is_hparam: bool = False
+    is_optional: bool = False
     ceiling: float | None = None
 
     @property

@@ -25,8 +25,15 @@ _CASE = (
     Column(
         name="image_index",
         kind="integer",
-        meaning="index of the client's first private image in its split",
-        types=(int,),
+        meaning="index of the client's first private image in its split; empty for a recorded "
+        "update",
+        types=(int, type(None)),
+    ),
+    Column(
+        name="record",
+        kind="text",
+        meaning="name of the recorded update that the case is of; only where there are some",
+        is_optional=True,
     ),
     Column(name="images", kind="integer", meaning="how many private images the client holds"),
     Column(
@@ -210,6 +217,19 @@ def columns() -> list[Column]:
 def column_of(name: str) -> Column | None:
     """The column of a name; None if there is none."""
     return METRICS.get(name) or _OTHERS.get(name)
+
+
+NO_PRIVATE_IMAGE = "no private image was given"
+"""Why a row lacks what cannot be had without the private image."""
+
+
+def missing_without_private_image() -> dict[str, str]:
+    """Columns that a case without private images lacks, each with the reason.
+
+    It belongs into such a row's ``missing_metrics``; the columns themselves are None in it.
+    """
+    lacking = (column.name for column in columns() if column.needs_private_image)
+    return dict.fromkeys(lacking, NO_PRIVATE_IMAGE)
 
 
 def found_by_running() -> list[str]:
