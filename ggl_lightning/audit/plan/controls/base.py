@@ -70,6 +70,14 @@ class Control(ABC):
         """
         return None
 
+    def lacks_of_record(self, has_images: bool) -> str | None:
+        """Why there is no such control of a recorded update; None if there is.
+
+        Args:
+            has_images: Whether the private images behind it are given, with their labels.
+        """
+        return None if has_images else "the private images behind those records are not given"
+
     def other_images(self, spec: CaseSpec, companions: Companions) -> list[int]:
         """Indices of images that a case reads beside the private ones and their decoys.
 

@@ -24,6 +24,10 @@ class NoiseUpdate(UpdateControl):
         has_attack=True,
     )
 
+    def lacks_of_record(self, has_images: bool) -> str | None:
+        """Nothing: only the update is replaced."""
+        return None
+
     def update(self, case: Case, received: Received, resources: Resources) -> Update:
         """The noise, seeded by the case's seed."""
         return noise_like(received.update, case.spec.seed)

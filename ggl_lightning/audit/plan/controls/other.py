@@ -29,6 +29,10 @@ class OtherUpdate(UpdateControl):
         has_others = companions.have_others(indices)
         return None if has_others else "has no other images of their classes"
 
+    def lacks_of_record(self, has_images: bool) -> str | None:
+        """How the client's system makes and defends an update, which only it knows."""
+        return "what a recorded client's system would have sent of other images is not known"
+
     def other_images(self, spec: CaseSpec, companions: Companions) -> list[int]:
         """Those of the other client."""
         return companions.other_indices(spec.indices, spec.seed)
