@@ -28,6 +28,16 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def torch_generator(*entropy: int) -> torch.Generator:
+    """A CPU generator of a stream of its own: what others draw leaves it as it is.
+
+    Args:
+        entropy: Numbers that the stream belongs to, none of them negative.
+    """
+    state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
 def rng_state() -> dict[str, Tensor]:
     """The states of Python's, NumPy's and torch's global generators, as tensors.
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from ggl_lightning.clients import find_classifier_layer
+from ggl_lightning.attacks import Received
+from ggl_lightning.clients import GradientUpdate, find_classifier_layer, trainable_parameters
 from ggl_lightning.data.base import ImageDataModule
-from ggl_lightning.defenses import ClientSide
+from ggl_lightning.defenses import ClientSide, NoDefense
 from ggl_lightning.priors import WGANGPPrior
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.seeding import seeded
+from ggl_lightning.updates import UpdateRecord
 
 
 class TinyPrior(Prior):
@@ -76,6 +80,15 @@ def client_side(seed: int = 0, images: int = 1, num_classes: int = 2) -> ClientS
         labels=torch.arange(images) % num_classes,
         classifier=find_classifier_layer(model, private),
         generator=generator,
+    )
+
+
+def received(model: nn.Module, update: list[Tensor], count: int = 1, **known) -> Received:
+    """A plain gradient as a server holds it."""
+    record = UpdateRecord(dict(zip(trainable_parameters(model), update, strict=True)), "gradient")
+    return Received(
+        dataclasses.replace(record, count=count),
+        **{"procedure": GradientUpdate(), "defense": NoDefense(), **known},
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ggl_lightning.attacks.base import UNWATCHED, Attack, Finding, Progress, Target
+from ggl_lightning.attacks.base import UNWATCHED, Attack, Finding, Progress, Target, other_kind
 from ggl_lightning.attacks.labels import (
     FROZEN_LAST_LAYER,
     InferredLabels,
@@ -25,34 +26,68 @@ from ggl_lightning.attacks.searches import NotRepeatableError, RefinedSearch, Se
 from ggl_lightning.attacks.searches.loop import Notify, SearchLoop
 from ggl_lightning.attacks.searches.snapshots import TrialSnapshot
 from ggl_lightning.attacks.spaces import LatentSpace
-from ggl_lightning.clients import ClassifierLayer, Update, UpdateRule, trainable_parameters
+from ggl_lightning.clients import ClassifierLayer, Update, trainable_parameters
+from ggl_lightning.clients.procedures import ClientProcedure, Order, sample_orders
 from ggl_lightning.defenses import Defense
-from ggl_lightning.errors import check_non_negative, check_positive
+from ggl_lightning.errors import UserError, check_non_negative, check_positive
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.problems import Problems
-from ggl_lightning.seeding import seeded
+from ggl_lightning.seeding import seeded, torch_generator
+from ggl_lightning.updates import UpdateRecord
 
 _log = logging.getLogger(__name__)
+
+_ORDERS = (0x0DE2, 1)
+"""The stream of the attacker's orders: neither its trials' nor the client's."""
 
 
 @dataclass(frozen=True)
 class Received:
-    """What the server holds: everything an attack may use.
+    """What the server holds: everything an attack may use, and nothing else.
 
     Attributes:
-        update: The update as it was received.
-        count: Number ``N`` of private images behind it.
-        rule: How a client's images become an update.
+        record: What was sent, with the number of images behind it.
+        procedure: What the attacker believes that the client did. The order in which the client
+            took its images is not in it.
         defense: Which defense the client used; an adaptive attack estimates its parameters, any
             other ignores it.
         labels: Labels to assume, ``(N,)``; None lets the attack infer them from the update.
     """
 
-    update: Update
-    count: int
-    rule: UpdateRule
+    record: UpdateRecord
+    procedure: ClientProcedure
     defense: Defense
     labels: Tensor | None = None
+
+    @property
+    def update(self) -> Update:
+        """The tensors that were sent, in ``model.parameters()`` order."""
+        return list(self.record.tensors.values())
+
+    @property
+    def count(self) -> int:
+        """Number ``N`` of private images behind the update.
+
+        Raises:
+            UserError: If it is not known.
+        """
+        if self.record.count is None:
+            raise UserError(
+                "The update does not say how many images are behind it (count): say so, since an "
+                "attack looks for that many."
+            )
+        return self.record.count
+
+    def read_labels(self, model: nn.Module, classifier: ClassifierLayer) -> InferredLabels:
+        """The labels read off the mean gradient that the update comes to; see `infer_labels`.
+
+        Args:
+            model: The client model with the weights before training.
+            classifier: Its last layer.
+        """
+        weights = {name: each.detach() for name, each in model.named_parameters()}
+        gradient = self.procedure.mean_gradient(dict(self.record.tensors), weights, self.count)
+        return infer_labels(list(gradient.values()), classifier, self.count)
 
 
 class GenerativeGradientLeakage(Attack):
@@ -81,6 +116,12 @@ class GenerativeGradientLeakage(Attack):
             2^20 bytes; null for 1024 on the CPU and half of an accelerator's memory.
         micro_batch: How many candidates are evaluated together: a number, ``auto`` for what fits
             the bound, or ``measure`` for the fastest that does; see `MicroBatching`.
+        believes: What the attacker believes that the client did; null if it knows the client's
+            procedure. The order in which the client took its images it never knows.
+        orders: How many orders it draws and takes the mean objective over, where the order matters;
+            each costs as much as one more candidate.
+        buffer_weight: Weight of the distance between the batch statistics of a candidate and those
+            that sent buffers give away; 0 leaves them out.
 
     Raises:
         UserError: If a number is out of range.
@@ -102,12 +143,17 @@ class GenerativeGradientLeakage(Attack):
         refine_lr: float = 0.01,
         max_memory_mb: float | None = None,
         micro_batch: MicroBatch = "auto",
+        believes: ClientProcedure | None = None,
+        orders: int = 1,
+        buffer_weight: float = 0.01,
     ) -> None:
         check_positive("budget", budget)
         check_positive("n_trials", n_trials)
         check_non_negative("kl_weight", kl_weight)
         check_non_negative("refine_steps", refine_steps)
         check_positive("refine_lr", refine_lr)
+        check_positive("orders", orders)
+        check_non_negative("buffer_weight", buffer_weight)
         self.search = search
         self.budget = budget
         self.n_trials = n_trials
@@ -120,6 +166,9 @@ class GenerativeGradientLeakage(Attack):
         self.squash = squash
         self.refine_steps = refine_steps
         self.refine_lr = refine_lr
+        self.believes = believes
+        self.orders = orders
+        self.buffer_weight = buffer_weight
         # Private, since it does not identify a result; kept, since it is found out once a run.
         self._evaluation = MicroBatching(max_memory_mb, micro_batch)
 
@@ -143,17 +192,24 @@ class GenerativeGradientLeakage(Attack):
                 inferred from an update without the last layer.
             NonFiniteLossError: If the objective becomes NaN or infinite.
         """
-        inferred, labels = self._labels(received, target.classifier)
+        if received.record.kind != received.procedure.kind:
+            raise UserError(other_kind(received.procedure, received.record.kind))
+        model, classifier = target.model, target.classifier
+        inferred, labels = self._labels(received, model, classifier)
         # An empty update shows no trace of a defense that could be estimated.
         adapts = self.adaptive and any(bool(tensor.any()) for tensor in received.update)
-        adaptation = received.defense.adapt(received.update, target.classifier) if adapts else None
+        adaptation = received.defense.adapt(received.update, classifier) if adapts else None
+        orders = self._drawn_orders(received, model, seed)
+        buffers = self._compared_buffers(received)
         distances = UpdateDistances(
-            target.model,
+            model,
             received.update,
-            received.rule,
+            received.procedure,
             adaptation,
             self.distance,
             self._evaluation,
+            orders,
+            buffers,
         )
         objective = self._objective(received, target.prior, labels, distances)
         found = self._search(objective, labels, seed, progress)
@@ -163,6 +219,9 @@ class GenerativeGradientLeakage(Attack):
             estimate=None if adaptation is None else adaptation.estimate,
             evaluation={
                 "way": distances.way,
+                "mode": received.procedure.batch_norm_mode,
+                "orders": len(orders),
+                "buffers": bool(buffers),
                 "general_parameters": len(distances.general_parameters),
                 **objective.evaluation_report(),
             },
@@ -185,9 +244,10 @@ class GenerativeGradientLeakage(Attack):
         objective = Objective(self._space(target.prior), distances, labels)
         return self._search(objective, labels.cpu(), seed, progress)
 
-    def problems(self, target: Target, count: int) -> list[str]:
+    def problems(self, target: Target, count: int, procedure: ClientProcedure) -> list[str]:
         """See `Attack.problems`: labels that cannot be inferred, layer weights, the budget."""
         found = Problems()
+        found.extend(super().problems(target, count, procedure))
         if not (self.known_label or target.classifier.is_sent):
             found.add(FROZEN_LAST_LAYER)
         found.of(lambda: layer_weights(self.use_weight, len(trainable_parameters(target.model))))
@@ -247,13 +307,23 @@ class GenerativeGradientLeakage(Attack):
             return RefinedSearch(self.search, self.refine_steps, self.refine_lr)
         return self.search
 
+    def _drawn_orders(self, received: Received, model: nn.Module, seed: int) -> list[Order]:
+        """Orders in which the client may have taken its images; one if all are the same."""
+        generator = torch_generator(seed, *_ORDERS)
+        return sample_orders(received.procedure, model, received.count, self.orders, generator)
+
+    def _compared_buffers(self, received: Received) -> Mapping[str, Tensor]:
+        """The buffers that say something of the images and are to be compared."""
+        counts = self.buffer_weight > 0 and received.procedure.batch_norm_mode == "train"
+        return received.record.buffers if counts else {}
+
     def _labels(
-        self, received: Received, classifier: ClassifierLayer
+        self, received: Received, model: nn.Module, classifier: ClassifierLayer
     ) -> tuple[InferredLabels | None, Tensor]:
         """The labels read off the update, if it has the last layer, and those to assume."""
         if received.labels is not None and not classifier.is_sent:
             return None, received.labels.cpu()
-        inferred = infer_labels(received.update, classifier, received.count)
+        inferred = received.read_labels(model, classifier)
         given = received.labels
         return inferred, torch.tensor(inferred.labels) if given is None else given.cpu()
 
@@ -268,11 +338,25 @@ class GenerativeGradientLeakage(Attack):
             self._space(prior),
             distances,
             labels,
-            weights=layer_weights(self.use_weight, len(received.update)),
+            weights=self._tensor_weights(received),
             # Squashed latents are bounded, and none is unlikely.
             regularizer=None if self.squash else self.regularizer,
             regularizer_weight=self.kl_weight,
+            statistics_weight=self.buffer_weight,
         )
+
+    def _tensor_weights(self, received: Received) -> Tensor | None:
+        """Weights of the tensors' distances, which also bring these to units of a mean gradient.
+
+        Else the regulariser would outweigh a difference, which is as small as the learning rate.
+        """
+        weights = layer_weights(self.use_weight, len(received.update))
+        unit = abs(received.procedure.gradient_unit(received.count))
+        power = {Distance.l2: 2, Distance.l1: 1, Distance.cosine: 0}[self.distance]
+        if unit == 1 or power == 0:
+            return weights
+        ones = torch.ones(len(received.update)) if weights is None else weights
+        return ones / unit**power
 
     def _run_trial(
         self,

@@ -14,6 +14,7 @@ from ggl_lightning.attacks.labels import InferredLabels
 from ggl_lightning.attacks.searches.loop import Notify
 from ggl_lightning.attacks.searches.snapshots import RoundLosses, TrialSnapshot
 from ggl_lightning.clients import ClassifierLayer
+from ggl_lightning.clients.procedures import ClientProcedure, Kind
 from ggl_lightning.priors.base import Prior
 
 if TYPE_CHECKING:
@@ -111,18 +112,29 @@ class Attack(ABC):
 
     Attributes:
         known_label: Whether the attacker is told the private labels instead of inferring them.
+        believes: What the attacker believes that the client did; None if it knows the client's
+            procedure.
     """
 
     known_label: bool = False
+    believes: ClientProcedure | None = None
 
-    def problems(self, target: Target, count: int) -> list[str]:
+    def problems(self, target: Target, count: int, procedure: ClientProcedure) -> list[str]:
         """What stands in the attack's way, a sentence each, before anything is run.
 
         Args:
             target: What is to be attacked.
             count: Private images behind an update.
+            procedure: The client's procedure.
         """
-        return []
+        believed = self.believes
+        if believed is None:
+            return []
+        size = target.prior.image_size
+        found = believed.problems(target.model, (3, size, size), count)
+        if not found and believed.kind != procedure.kind:
+            found.append(other_kind(believed, procedure.kind))
+        return found
 
     @abstractmethod
     def run(
@@ -183,3 +195,11 @@ class Attack(ABC):
             those the whole attack is worth.
         """
         return self, self.cost
+
+
+def other_kind(procedure: ClientProcedure, sent: Kind) -> str:
+    """What to say of a procedure that sends something else than was sent."""
+    return (
+        f"The attacker believes in {type(procedure).__name__} that sends a {procedure.kind}, but "
+        f"what is sent is a {sent}: set sends of what the attack believes to the same."
+    )

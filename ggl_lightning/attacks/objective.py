@@ -26,9 +26,10 @@ class Objective:
     """Distance of a candidate's update from the received one, plus a regulariser.
 
     ``(1/L) sum_l w_l d(g_l(x(p)), y_l)`` over the ``L`` parameter tensors (Li et al. 2022, eq. 4)
-    for the images ``x`` of a point ``p``, plus ``regularizer_weight`` times the regulariser. A
-    candidate is a point, with one part per private image, ``(N, ...)``; the regulariser is averaged
-    over them.
+    for the images ``x`` of a point ``p``, plus ``regularizer_weight`` times the regulariser, plus
+    ``statistics_weight`` times the distance of batch statistics if buffers were sent. A candidate
+    is a point, with one part per private image, ``(N, ...)``; the regulariser is averaged over
+    them.
 
     Args:
         space: The search space, whose points become images.
@@ -37,6 +38,7 @@ class Objective:
         weights: Weights ``w_l`` of the parameter tensors, ``(L,)``; all 1 if None.
         regularizer: Maps parts of points ``(M, ...)`` to penalties ``(M,)``; None for none.
         regularizer_weight: Its weight.
+        statistics_weight: Weight of the distance of batch statistics, if buffers are compared.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Objective:
         weights: Tensor | None = None,
         regularizer: Callable[[Tensor], Tensor] | None = None,
         regularizer_weight: float = 0.0,
+        statistics_weight: float = 0.0,
     ) -> None:
         self.space = space
         self._distances = distances
@@ -54,6 +57,7 @@ class Objective:
         self._weights = None if weights is None else weights.to(space.device)
         self._regularizer = regularizer
         self._regularizer_weight = regularizer_weight
+        self._statistics_weight = statistics_weight
         self._needed: dict[bool, int] = {}
 
     @property
@@ -106,10 +110,12 @@ class Objective:
         return losses.detach(), gradients
 
     def _losses(self, points: Tensor) -> Tensor:
-        distances = self._distances.together(self.images(points), self._labels)
+        distances, statistics = self._distances.measured(self.images(points), self._labels)
         if self._weights is not None:
             distances = distances * self._weights
         losses = distances.mean(dim=1)
+        if statistics is not None:
+            losses = losses + self._statistics_weight * statistics
         if self._regularizer is not None:
             penalties = self._regularizer(points.to(losses.device).flatten(0, 1))
             penalty = penalties.unflatten(0, points.shape[:2]).mean(dim=1)

@@ -1,21 +1,38 @@
-"""The update a client sends, as a function of its private images and labels.
+"""Former names of procedures, and the parameters that an update is of.
 
-Client and attacker share these rules: the client applies one to its private images, the attacker
-to its candidates.
+What a client computes is a `ClientProcedure`. `GradientUpdate` and `LocalSGDUpdate` are settings of
+two of them under the names they had first: configurations and the keys of results know them by
+these. Here, and nowhere else, is what that takes.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import logging
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
+from ggl_lightning.clients.procedures import (
+    Augmentation,
+    ClientProcedure,
+    ClientSGD,
+    ClientState,
+    ClientUpdate,
+    Kind,
+    LocalTraining,
+    Mode,
+    Order,
+    PlainGradient,
+)
+from ggl_lightning.clients.procedures.gradients import GradientFunction, Tensors
+from ggl_lightning.clients.procedures.order import complete
 from ggl_lightning.errors import UserError, check_positive
+
+_log = logging.getLogger(__name__)
 
 Update: TypeAlias = list[Tensor]
 """One tensor per trainable parameter of the client model: see `trainable_parameters`."""
@@ -58,14 +75,27 @@ def gradients_of(loss: Tensor, parameters: Sequence[Tensor], create_graph: bool)
     )
 
 
-class UpdateRule(ABC):
-    """How a client turns private images into an update.
+class UpdateRule(ClientProcedure):
+    """A procedure written as one function of model, images and labels: the former base class.
 
-    Its public attributes are its parameters: they identify it in results.
+    The model is in eval mode, no buffers are sent, and there is no order. Candidates go one by one,
+    since nothing is known of the function. Derive new ones from `ClientProcedure`.
     """
 
+    # Of the class, so that settings of an object, which name it in results, are its own alone.
+    mode: Mode = "eval"
+    send_buffers: bool = False
+    loss: nn.Module | None = None
+    label_smoothing: float = 0.0
+    augmentations: Sequence[Augmentation] = ()
+
+    def __init__(self) -> None:
+        """Nothing to set."""
+
     @abstractmethod
-    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Update:
+    def __call__(  # type: ignore[override]
+        self, model: nn.Module, images: Tensor, labels: Tensor
+    ) -> Update:
         """Computes the update, whatever the surrounding grad mode is.
 
         Args:
@@ -78,7 +108,7 @@ class UpdateRule(ABC):
             detached otherwise.
         """
 
-    def check(self, count: int) -> None:  # noqa: B027 - most rules take any number
+    def check(self, count: int) -> None:
         """Finds out whether the rule takes so many images, before anything is run.
 
         Args:
@@ -88,11 +118,68 @@ class UpdateRule(ABC):
             UserError: If it does not.
         """
 
+    def compute(
+        self, state: ClientState, images: Tensor, labels: Tensor, order: Order
+    ) -> ClientUpdate:
+        """See `ClientProcedure.compute`; the state must be the one that the model is in."""
+        tensors = self(state.model, images, labels)
+        named = dict(zip(state.weights, tensors, strict=True))
+        return self.update(named, {}, len(images), len(order))
+
+    @property
+    def kind(self) -> Kind:
+        """A gradient."""
+        return "gradient"
+
+    def order(self, count: int, generator: torch.Generator) -> Order:
+        """See `ClientProcedure.order`: nothing is random."""
+        return complete([torch.arange(count)], (), generator)
+
+    def simulate(
+        self,
+        gradients: GradientFunction,
+        state: ClientState,
+        images: Tensor,
+        labels: Tensor,
+        order: Order,
+    ) -> tuple[Tensors, Tensors]:
+        """See `ClientProcedure.simulate`; never called, since a rule is known by calling it only.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is known only by calling it.")
+
+    def rates(self, steps: int, count: int) -> list[float]:
+        """See `ClientProcedure.rates`."""
+        return [1.0] * steps
+
+    def shuffles(self, count: int) -> bool:
+        """See `ClientProcedure.shuffles`."""
+        return False
+
+    def batch_sizes(self, count: int) -> list[int]:
+        """See `ClientProcedure.batch_sizes`."""
+        return [count]
+
+    def problems(
+        self, model: nn.Module, image_shape: tuple[int, int, int], count: int
+    ) -> list[str]:
+        """See `ClientProcedure.problems`."""
+        problems = super().problems(model, image_shape, count)
+        try:
+            self.check(count)
+        except UserError as error:
+            problems.extend(error.problems)
+        return problems
+
 
 class GradientUpdate(UpdateRule):
-    """The gradient of the mean cross-entropy with respect to every trainable parameter (FedSGD)."""
+    """`PlainGradient` with nothing set: the gradient of the mean cross-entropy in eval mode."""
 
-    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Update:
+    def __call__(  # type: ignore[override]
+        self, model: nn.Module, images: Tensor, labels: Tensor
+    ) -> Update:
         """See `UpdateRule.__call__`."""
         with torch.enable_grad():
             loss = F.cross_entropy(model(images), labels)
@@ -101,16 +188,17 @@ class GradientUpdate(UpdateRule):
 
 
 class LocalSGDUpdate(UpdateRule):
-    """The change of the weights over several local SGD steps (FedAvg; McMahan et al. 2017).
+    """`LocalTraining` by plain SGD in eval mode, images in order, sent as a sum of gradients.
 
     Sent as ``(w_0 - w_K) / learning_rate``: the sum of the ``K`` steps' gradients, so that one
     step over the whole batch is exactly `GradientUpdate`. Each step takes the next ``batch_size``
-    images in order and starts over when they run out.
+    images in order and starts over when they run out. On a CPU candidates go one by one, so that
+    results are what they have always been.
 
     Args:
         steps: Local steps ``K``.
         learning_rate: Step size of the local SGD.
-        batch_size: Images per step; None takes all of them.
+        batch_size: Images per step; None takes all of them. It must divide them.
 
     Raises:
         UserError: If a number is not positive.
@@ -126,31 +214,51 @@ class LocalSGDUpdate(UpdateRule):
         self.steps = steps
         self.learning_rate = learning_rate
         self.batch_size = batch_size
+        self._training = LocalTraining(
+            ClientSGD(learning_rate),
+            steps=steps,
+            batch_size=batch_size,
+            shuffle=False,
+            sends="gradient_sum",
+            mode="eval",
+            send_buffers=False,
+        )
 
-    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Update:
+    @property
+    def training(self) -> LocalTraining:
+        """The same as what it is a setting of."""
+        return self._training
+
+    def __call__(  # type: ignore[override]
+        self, model: nn.Module, images: Tensor, labels: Tensor
+    ) -> Update:
         """See `UpdateRule.__call__`.
 
         Raises:
             UserError: If the images cannot be cut into batches of ``batch_size``.
         """
-        batches = self.batches(images, labels)
-        trainable = trainable_parameters(model)
-        names = list(trainable)
-        with torch.enable_grad():
-            weights: list[Tensor] = list(trainable.values())
-            total = [torch.zeros_like(weight) for weight in weights]
-            for step in range(self.steps):
-                batch_images, batch_labels = batches[step % len(batches)]
-                current = dict(zip(names, weights, strict=True))
-                loss = F.cross_entropy(functional_call(model, current, batch_images), batch_labels)
-                gradients = gradients_of(loss, weights, create_graph=images.requires_grad)
-                total = [t + g for t, g in zip(total, gradients, strict=True)]
-                weights = [
-                    w - self.learning_rate * g for w, g in zip(weights, gradients, strict=True)
-                ]
-                if not images.requires_grad:
-                    weights = [weight.detach().requires_grad_() for weight in weights]
-        return total if images.requires_grad else [tensor.detach() for tensor in total]
+        trainable_parameters(model)
+        order = self.order(len(images), torch.Generator())
+        return list(self.compute(ClientState.of(model), images, labels, order).tensors.values())
+
+    def compute(
+        self, state: ClientState, images: Tensor, labels: Tensor, order: Order
+    ) -> ClientUpdate:
+        """See `ClientProcedure.compute`."""
+        return self._training.compute(state, images, labels, order)
+
+    def order(self, count: int, generator: torch.Generator) -> Order:
+        """See `ClientProcedure.order`.
+
+        Raises:
+            UserError: If the images cannot be cut into batches of ``batch_size``.
+        """
+        self.check(count)
+        return self._training.order(count, generator)
+
+    def batch_sizes(self, count: int) -> list[int]:
+        """See `ClientProcedure.batch_sizes`."""
+        return self._training.batch_sizes(count)
 
     def check(self, count: int) -> None:
         """See `UpdateRule.check`."""
@@ -160,17 +268,52 @@ class LocalSGDUpdate(UpdateRule):
                 f"{count} images: choose a divisor."
             )
 
-    def batches(self, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """The images ``(N, 3, H, W)`` and labels ``(N,)`` of each step of a pass over them.
-
-        Raises:
-            UserError: If the images cannot be cut into batches of ``batch_size``.
-        """
-        self.check(len(images))
-        size = len(images) if self.batch_size is None else self.batch_size
-        return list(zip(images.split(size), labels.split(size), strict=True))
-
 
 def client_update(model: nn.Module, images: Tensor, labels: Tensor) -> Update:
     """The plain gradient of the mean cross-entropy; see `GradientUpdate`."""
     return GradientUpdate()(model, images, labels)
+
+
+def is_plain_gradient(procedure: ClientProcedure) -> bool:
+    """Whether an update is the gradient of the mean cross-entropy in eval mode, and nothing else.
+
+    Args:
+        procedure: The procedure. A subclass may compute something else, and is not.
+    """
+    if type(procedure) is GradientUpdate:
+        return True
+    return (
+        type(procedure) is PlainGradient
+        and procedure.mode == "eval"
+        and procedure.loss is None
+        and procedure.label_smoothing == 0
+        and not procedure.augmentations
+    )
+
+
+def given_procedure(
+    procedure: ClientProcedure | None, update_rule: ClientProcedure | None, owner: str
+) -> ClientProcedure:
+    """The procedure that a configuration gives, under its name or the former one.
+
+    Args:
+        procedure: The setting ``procedure``.
+        update_rule: The setting ``update_rule``, its former name.
+        owner: Whose settings they are, for messages.
+
+    Returns:
+        What is given; the plain gradient if neither is.
+
+    Raises:
+        UserError: If both are.
+    """
+    if procedure is not None and update_rule is not None:
+        raise UserError(
+            f"The {owner} has procedure ({type(procedure).__name__}) and update_rule "
+            f"({type(update_rule).__name__}), which is the former name of the same setting: leave "
+            "update_rule out."
+        )
+    if update_rule is not None:
+        _log.info("update_rule of the %s is the former name of procedure.", owner)
+        return update_rule
+    return GradientUpdate() if procedure is None else procedure

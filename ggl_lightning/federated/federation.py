@@ -7,13 +7,16 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.clients import Update, UpdateRule, find_classifier_layer, trainable_parameters
+from ggl_lightning.clients import Update, find_classifier_layer, trainable_parameters
+from ggl_lightning.clients.procedures import ClientProcedure, ClientState
+from ggl_lightning.clients.procedures.gradients import Tensors
 from ggl_lightning.defenses import ClientSide, Defense
 from ggl_lightning.errors import UserError
 from ggl_lightning.federated.images import FederatedImages
 from ggl_lightning.federated.sampling import Sampling
 from ggl_lightning.federated.server import ServerOptimizer
-from ggl_lightning.federated.streams import DEFENSE, torch_stream
+from ggl_lightning.federated.streams import DEFENSE, ORDER
+from ggl_lightning.seeding import torch_generator
 
 _TEST_BATCH = 256
 
@@ -26,10 +29,10 @@ class Federation:
     """A server's model, and clients who train it on images of theirs.
 
     Args:
-        model: The model, in eval mode; its parameters change.
+        model: The model, in eval mode; its parameters and, if clients send them, buffers change.
         images: What clients train on and accuracy is measured on.
         sampling: Who trains on which images.
-        update_rule: How a client's images become an update.
+        procedure: How a client's images become an update.
         defense: What clients do to their updates.
         server: What the server does with their average.
         seed: Seeds the defense's noise.
@@ -43,7 +46,7 @@ class Federation:
         model: nn.Module,
         images: FederatedImages,
         sampling: Sampling,
-        update_rule: UpdateRule,
+        procedure: ClientProcedure,
         defense: Defense,
         server: ServerOptimizer,
         seed: int,
@@ -53,7 +56,9 @@ class Federation:
         self._device = self._parameters[0].device
         self._images = images
         self._sampling = sampling
-        self._update_rule = update_rule
+        self._procedure = procedure
+        self._state = ClientState.of(model)  # of the model's own tensors, which change
+        self._buffers = dict(model.named_buffers())
         self._defense = defense
         self._optimizer = server.build(self._parameters)
         self._seed = seed
@@ -63,7 +68,8 @@ class Federation:
     def round(self, number: int) -> None:
         """Chosen clients send defended updates; the server takes a step along their average.
 
-        The average is weighted by the numbers of images behind the updates.
+        The average is weighted by the numbers of images behind the updates. A difference points
+        where the weights are to go, hence its negative is the optimiser's gradient.
 
         Args:
             number: Which round, for all that is random in it.
@@ -74,15 +80,22 @@ class Federation:
         chosen = self._sampling.choose(number)
         total = sum(len(indices) for indices in chosen.values())
         average = [torch.zeros_like(parameter) for parameter in self._parameters]
+        buffers: dict[str, Tensor] = {}
         for client, indices in chosen.items():
-            generator = torch_stream(DEFENSE, self._seed, number, client)
-            update = self._defended_update(torch.from_numpy(indices), generator)
+            update, sent = self._sent(torch.from_numpy(indices), number, client)
+            share = len(indices) / total
             for mean, tensor in zip(average, update, strict=True):
-                mean += len(indices) / total * tensor
+                mean += share * tensor
+            for name, buffer in sent.items():
+                buffers[name] = buffers.get(name, 0) + share * buffer.double()
         _check_finite("the average of the updates", average)
+        _check_finite("the average of the buffers", buffers.values())
         for parameter, gradient in zip(self._parameters, average, strict=True):
-            parameter.grad = gradient
+            parameter.grad = -gradient if self._procedure.kind == "difference" else gradient
         self._optimizer.step()
+        for name, mean in buffers.items():
+            kept = self._buffers[name]
+            kept.copy_(mean if kept.is_floating_point() else mean.round())
         _check_finite("the weights", self._parameters)
 
     @torch.no_grad()
@@ -102,17 +115,22 @@ class Federation:
             right += int((logits.argmax(dim=1).cpu() == labels).sum())
         return right / len(test)
 
-    def _defended_update(self, indices: Tensor, generator: torch.Generator) -> Update:
+    def _sent(self, indices: Tensor, number: int, client: int) -> tuple[Update, Tensors]:
+        """What a client sends in a round: its defended update, and its buffers."""
         images = self._images.train.images[indices].to(self._device)
         labels = self._images.train.labels[indices].to(self._device)
-        client = ClientSide(
+        side = ClientSide(
             model=self._model,
             images=images,
             labels=labels,
             classifier=self._classifier,
-            generator=generator,
+            generator=torch_generator(DEFENSE, self._seed, number, client),
         )
-        return self._defense(self._update_rule(self._model, images, labels), client)
+        order = self._procedure.order(
+            len(images), torch_generator(ORDER, self._seed, number, client)
+        )
+        update = self._procedure.compute(self._state, images, labels, order)
+        return self._defense(list(update.tensors.values()), side), update.buffers
 
     def _check_labels(self) -> None:
         classes = self._classifier.layer.out_features

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-IMAGES, PARTITION, SAMPLING, DEFENSE = range(4)
+IMAGES, PARTITION, SAMPLING, DEFENSE, ORDER = range(5)
 
 
 def stream(*entropy: int) -> np.random.Generator:
@@ -15,9 +14,3 @@ def stream(*entropy: int) -> np.random.Generator:
         entropy: None of them negative.
     """
     return np.random.default_rng(entropy)
-
-
-def torch_stream(*entropy: int) -> torch.Generator:
-    """The same as a CPU generator of torch's."""
-    state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0]))

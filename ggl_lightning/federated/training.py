@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ggl_lightning.clients import GradientUpdate, UpdateRule
+from ggl_lightning.clients.procedures import ClientProcedure
+from ggl_lightning.clients.update import given_procedure
 from ggl_lightning.defenses import Defense
 from ggl_lightning.errors import UserError, check_non_negative, check_positive
 from ggl_lightning.federated.federation import DivergedError, Federation
@@ -34,12 +35,13 @@ class FederatedTraining:
     """Trains a client model over federated rounds and measures its accuracy.
 
     In every round the server picks ``clients_per_round`` clients. Each takes
-    ``images_per_client_update`` of its images, turns them into an update by the ``update_rule``,
+    ``images_per_client_update`` of its images, turns them into an update by the ``procedure``,
     defends it exactly as in an audit, and sends it. The server averages what it received, weighted
-    by the numbers of images, and gives the average to its optimiser in place of a gradient.
+    by the numbers of images, and gives the average to its optimiser in place of a gradient; of
+    differences, their negative. Buffers, if clients send them, become their average.
 
-    The model stays in eval mode, as in an audit: the statistics of batch-norm are the initial
-    model's throughout, and only parameters are trained.
+    Where clients do not send buffers, the statistics of batch-norm are the initial model's
+    throughout.
 
     Two runs with one seed differ in nothing but what their defenses do: same images, shares,
     choice of clients and of their images, same initial weights, and generators of the same state
@@ -54,8 +56,8 @@ class FederatedTraining:
         clients_per_round: Clients that send an update in a round.
         images_per_client_update: Images behind an update, drawn without replacement in every
             round; None takes all that the client has, and so does a client that has fewer.
-        update_rule: How a client's images become an update; their gradient if None. Take the rule
-            of the audit whose leakage is compared.
+        procedure: How a client's images become an update; their gradient if None. Take that of
+            the audit whose leakage is compared.
         server: The server's optimiser; `ServerAdam` if None.
         partition: How the images are dealt out; `IIDPartition` if None.
         train_images: Training images that are used, at most; None uses all. They are held in
@@ -64,6 +66,7 @@ class FederatedTraining:
         evaluate_every: Rounds between two measurements of accuracy; the last round is always
             measured.
         seed: Seeds the choice of images, which is the same in all runs.
+        update_rule: The former name of ``procedure``.
 
     Raises:
         UserError: If a number is out of its range.
@@ -75,13 +78,14 @@ class FederatedTraining:
         clients: int = 20,
         clients_per_round: int = 8,
         images_per_client_update: int | None = 8,
-        update_rule: UpdateRule | None = None,
+        procedure: ClientProcedure | None = None,
         server: ServerOptimizer | None = None,
         partition: Partition | None = None,
         train_images: int | None = 10000,
         test_images: int | None = 2000,
         evaluate_every: int = 20,
         seed: int = 0,
+        update_rule: ClientProcedure | None = None,
     ) -> None:
         check_positive("rounds of federated training", rounds)
         check_positive("clients of federated training", clients)
@@ -104,7 +108,7 @@ class FederatedTraining:
         self.clients = clients
         self.clients_per_round = clients_per_round
         self.images_per_client_update = images_per_client_update
-        self.update_rule = GradientUpdate() if update_rule is None else update_rule
+        self.procedure = given_procedure(procedure, update_rule, "federated training")
         self.server = ServerAdam() if server is None else server
         self.partition = IIDPartition() if partition is None else partition
         self.train_images = train_images
@@ -150,9 +154,31 @@ class FederatedTraining:
             found.of(partial(check_not_empty, indices, name))
         if train:
             found.of(partial(self._check_clients, len(train)))
-        if not found:
+        return list(found)
+
+    def procedure_problems(
+        self,
+        model: nn.Module,
+        image_shape: tuple[int, int, int],
+        train_labels: Tensor,
+        seed: int = 0,
+    ) -> list[str]:
+        """What stands in the way of the clients' procedure.
+
+        Args:
+            model: The initial client model.
+            image_shape: ``(3, H, W)``.
+            train_labels: Labels of all images of the clients' split, ``(N,)``.
+            seed: As in `run`.
+
+        Returns:
+            Texts for the user; none where `problems` has some.
+        """
+        found = Problems()
+        train, _ = self.choose(len(train_labels), 0)
+        if len(train) >= self.clients:
             for size in self._update_sizes(train_labels[train], seed):
-                found.of(partial(self.update_rule.check, size))
+                found.extend(self.procedure.problems(model, image_shape, size))
         return list(found)
 
     def load(self, train: Dataset, test: Dataset) -> FederatedImages:
@@ -247,7 +273,7 @@ class FederatedTraining:
                 self.images_per_client_update,
                 seed,
             ),
-            self.update_rule,
+            self.procedure,
             defense,
             self.server,
             seed,

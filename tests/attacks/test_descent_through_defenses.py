@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ggl_lightning.attacks import GenerativeGradientLeakage, Progress, Received, Target
+from ggl_lightning.attacks import GenerativeGradientLeakage, Progress, Target
 from ggl_lightning.attacks.matching.update_distances import UpdateDistances
 from ggl_lightning.attacks.searches import AdamSearch
 from ggl_lightning.clients import GradientUpdate, client_update
@@ -27,7 +27,7 @@ from ggl_lightning.defenses import (
     Sign,
     SVTPrivacy,
 )
-from tests.tiny import TinyImages, TinyPrior, client_side
+from tests.tiny import TinyImages, TinyPrior, client_side, received
 
 DEFENSES = [
     NoDefense(),
@@ -94,13 +94,13 @@ def test_gradient_with_respect_to_images_is_that_of_a_plain_loop(defense):
 def test_an_adaptive_adam_lowers_the_loss(defense):
     client = _client()
     update = client_update(client.model, client.images, client.labels)
-    received = Received(defense(update, client), 1, GradientUpdate(), defense)
+    sent = received(client.model, defense(update, client), defense=defense)
     losses = []
     attack = GenerativeGradientLeakage(
         AdamSearch(restarts=2), budget=40, adaptive=True, kl_weight=0.0
     )
     found = attack.run(
-        received,
+        sent,
         Target(client.model, client.classifier, TinyPrior()),
         seed=0,
         progress=Progress(

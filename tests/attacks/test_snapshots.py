@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from ggl_lightning.attacks import GenerativeGradientLeakage, Progress, Received, Target
+from ggl_lightning.attacks import GenerativeGradientLeakage, Progress, Target
 from ggl_lightning.attacks.callbacks import (
     SearchHost,
     SearchSnapshots,
@@ -27,11 +27,10 @@ from ggl_lightning.attacks.searches import AdamSearch, NevergradSearch, RefinedS
 from ggl_lightning.attacks.searches.loop import NonFiniteLossError, SearchLoop
 from ggl_lightning.attacks.searches.snapshots import losses_csv, read_trials, write_trials
 from ggl_lightning.attacks.searches.turbo import TuRBOSearch
-from ggl_lightning.clients import GradientUpdate, client_update
-from ggl_lightning.defenses import NoDefense
+from ggl_lightning.clients import client_update
 from ggl_lightning.errors import UserError
 from ggl_lightning.seeding import rng_state, seeded, set_rng_state
-from tests.tiny import TinyPrior, client_side
+from tests.tiny import TinyPrior, client_side, received
 
 # Nevergrad's optimisers that draw from NumPy's global generator, which a test below makes sure of.
 GLOBAL_GENERATOR = ["QOTPDE", "OLNDiscreteOnePlusOne"]
@@ -256,12 +255,11 @@ class Stop:
 def attack_once(search=None, resume=(), notify=lambda hook, loop: None, **arguments):
     client = client_side()
     update = client_update(client.model, client.images, client.labels)
-    received = Received(update, 1, GradientUpdate(), NoDefense())
     attack = GenerativeGradientLeakage(
         search or NevergradSearch("QOTPDE", population=5), budget=4, **arguments
     )
     target = Target(client.model, client.classifier, TinyPrior())
-    return attack.run(received, target, 9, Progress(notify, resume))
+    return attack.run(received(client.model, update), target, 9, Progress(notify, resume))
 
 
 @settings(max_examples=10)

@@ -81,7 +81,7 @@ def test_local_sgd_updates_are_attacked_with_the_same_rule(audit_with):
         _only(config, "NoDefense")
 
     cases = audit_with(change, "--budget", "60", "--idx", "0", "--n_trials", "4")
-    assert cases[0]["details"]["update_rule"]["steps"] == 3
+    assert cases[0]["details"]["procedure"]["steps"] == 3
     assert cases[0]["psnr"] > cases[0]["psnr_random_mean"] + 10
 
 

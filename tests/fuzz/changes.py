@@ -136,6 +136,8 @@ _TRAINER: dict[str, list[str]] = {
 _AUDIT_SETTINGS: dict[str, list[str]] = {
     "model.update_rule": ["null", "GradientUpdate", "ggl_lightning.clients.LocalSGD", "x",
                           "{class_path: ggl_lightning.clients.LocalSGD, init_args: {steps: 0}}"],
+    "model.procedure": ["null", "PlainGradient", "LocalTraining", "x",
+                        "{class_path: LocalTraining, init_args: {batch_size: 0}}"],
     "model.utility": ["null", "{}", "true",
                       "{class_path: ggl_lightning.federated.FederatedTraining}",
                       "{rounds: 0}", "{rounds: 1, clients: 2, clients_per_round: 1}",

@@ -23,7 +23,7 @@ from ggl_lightning.clients import GradientUpdate, Update, trainable_parameters
 from ggl_lightning.memory import footprint
 
 _TOLERANCE = 1e-2
-"""Relative difference from the update rule above which a gradient is taken for wrong. Rounding
+"""Relative difference from the procedure above which a gradient is taken for wrong. Rounding
 stays far below; images that influence each other, or a weight that is used twice, go far beyond."""
 
 _PASS_BYTES = 2
@@ -51,7 +51,7 @@ class CandidateGradients:
     Layers with a rule that are used as it assumes take one forward and one backward pass for the
     whole population together. All other parameters (no rule, shared, of a layer that is called
     twice) take the general path, and only they. `check` finds out which is which, by comparison
-    with the update rule itself; so which path a parameter takes never decides what comes out.
+    with the procedure itself; so which path a parameter takes never decides what comes out.
 
     Args:
         model: The client model, in eval mode. It is copied.
@@ -194,7 +194,7 @@ class CandidateGradients:
     def check(self, shape: torch.Size, differentiable: bool) -> None:
         """Finds out which path each parameter must take, unless that is known.
 
-        The gradients of two candidates of random pixels are compared with what the update rule
+        The gradients of two candidates of random pixels are compared with what the procedure
         says. Their label is the one the model finds least likely, so that no gradient vanishes; the
         received update plays no part. Hence a resumed run comes to the same result.
 

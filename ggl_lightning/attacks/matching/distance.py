@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -29,6 +30,24 @@ class Distance(Enum):
                 return (ours - theirs).abs().sum()
             case Distance.cosine:
                 return _cosine_distance(ours, theirs)
+
+
+class Measured(NamedTuple):
+    """Distances of a population of ``C`` candidates.
+
+    Attributes:
+        tensors: In each of ``L`` parameter tensors, ``(C, L)``.
+        statistics: Of the batch statistics that buffers give away, ``(C,)``; None if no buffers are
+            compared.
+    """
+
+    tensors: Tensor
+    statistics: Tensor | None
+
+    @classmethod
+    def split(cls, rows: Tensor, with_statistics: bool) -> Measured:
+        """Takes rows ``(C, L)``, or ``(C, L + 1)`` with the statistics' distances behind, apart."""
+        return cls(rows[:, :-1], rows[:, -1]) if with_statistics else cls(rows, None)
 
 
 def _cosine_distance(ours: Tensor, theirs: Tensor) -> Tensor:

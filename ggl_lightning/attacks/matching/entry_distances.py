@@ -8,15 +8,13 @@ from torch import Tensor, nn
 from ggl_lightning.attacks.matching.candidate_gradients import CandidateGradients
 from ggl_lightning.attacks.matching.comparison import ReceivedTensor, compare
 from ggl_lightning.attacks.matching.distance import Distance
-from ggl_lightning.attacks.matching.errors import CannotBatchError
-from ggl_lightning.attacks.matching.local_sgd import LocalSGDGradients
-from ggl_lightning.clients import GradientUpdate, LocalSGDUpdate, Update, UpdateRule
+from ggl_lightning.clients import Update
 from ggl_lightning.defenses import Adaptation, TensorwiseAdaptation
 from ggl_lightning.defenses.compose import AdaptInOrder
 
 
 class EntryDistances:
-    """Evaluates a population from the candidates' updates in full; arguments: `UpdateDistances`.
+    """Evaluates a population from the candidates' plain gradients in full.
 
     Any adaptation and any distance will do. The gradients come from one pass over the candidates.
     If each tensor is adapted by itself, only a few candidates' gradients of one tensor exist at a
@@ -26,12 +24,8 @@ class EntryDistances:
     Args:
         model: The client model, in eval mode.
         received: The received update.
-        rule: How a client's images become an update.
         adaptation: Applied to every candidate's update before it is compared.
         distance: What is measured between two tensors.
-
-    Raises:
-        CannotBatchError: If only the update rule itself knows what it computes.
     """
 
     description = "from all entries of their updates"
@@ -40,19 +34,10 @@ class EntryDistances:
         self,
         model: nn.Module,
         received: Update,
-        rule: UpdateRule,
         adaptation: Adaptation | None,
         distance: Distance,
     ) -> None:
-        self._gradients: CandidateGradients | LocalSGDGradients
-        if type(rule) is GradientUpdate:
-            self._gradients = CandidateGradients(model, received)
-        elif type(rule) is LocalSGDUpdate and received[0].device.type != "cpu":
-            # Weights differ between candidates from the second step on: each is a group of its own
-            # in every convolution, for which a CPU takes five times as long as for a loop.
-            self._gradients = LocalSGDGradients(model, rule)
-        else:
-            raise CannotBatchError(f"the update rule is {type(rule).__name__}")
+        self._gradients = CandidateGradients(model, received)
         self._received = [ReceivedTensor(tensor) for tensor in received]
         self._adaptation = adaptation
         steps = _tensorwise_steps(adaptation)
@@ -94,15 +79,19 @@ class EntryDistances:
         return self._measure(gradients, index)
 
     def _measure(self, ours: Tensor, index: int) -> Tensor:
-        """Distances ``(c,)`` of tensors ``(c, *shape)``; a `Distance` itself takes one of them."""
-        rows, theirs = ours.reshape(len(ours), -1), self._received[index]
-        match self._distance:
-            case Distance.cosine:
-                return compare(rows, theirs).cosine().to(ours.dtype)
-            case Distance.l1:
-                return (rows - theirs.tensor.flatten()).abs().sum(dim=1)
-            case Distance.l2:
-                return (rows - theirs.tensor.flatten()).square().sum(dim=1)
+        return distances_of(ours, self._received[index], self._distance)
+
+
+def distances_of(ours: Tensor, received: ReceivedTensor, distance: Distance) -> Tensor:
+    """Distances ``(c,)`` of tensors ``(c, *shape)``; a `Distance` itself takes one of them."""
+    rows = ours.reshape(len(ours), -1)
+    match distance:
+        case Distance.cosine:
+            return compare(rows, received).cosine().to(ours.dtype)
+        case Distance.l1:
+            return (rows - received.tensor.flatten()).abs().sum(dim=1)
+        case Distance.l2:
+            return (rows - received.tensor.flatten()).square().sum(dim=1)
 
 
 def _tensorwise_steps(adaptation: Adaptation | None) -> list[TensorwiseAdaptation] | None:

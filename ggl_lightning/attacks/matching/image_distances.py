@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ggl_lightning.attacks.matching.distance import Measured
 from ggl_lightning.attacks.matching.micro_batching import MicroBatching
 
 _BYTES_PER_VALUE = 12  # a float32, its difference, and that squared
@@ -26,7 +27,7 @@ class ImageDistances:
         self._images = images
         self.evaluation = evaluation
 
-    def together(self, images: Tensor, labels: Tensor) -> Tensor:
+    def measured(self, images: Tensor, labels: Tensor) -> Measured:
         """Evaluates candidates together, in one part.
 
         Args:
@@ -36,7 +37,8 @@ class ImageDistances:
         Returns:
             Mean squared errors, ``(C, 1)``, differentiable.
         """
-        return (images - self._images).square().flatten(1).mean(dim=1, keepdim=True)
+        errors = (images - self._images).square().flatten(1).mean(dim=1, keepdim=True)
+        return Measured(errors, None)
 
     def bytes_per_candidate(self, shape: Sequence[int], differentiable: bool) -> int:
         """What a candidate with images of a ``shape`` takes, beside these."""

@@ -1,19 +1,23 @@
-"""Distances to the received update for any client, rule and defense: one candidate at a time."""
+"""Distances to the received update for any procedure and defense: one candidate at a time."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.attacks.matching.distance import Distance
-from ggl_lightning.clients import Update, UpdateRule
+from ggl_lightning.attacks.matching.distance import Distance, Measured
+from ggl_lightning.attacks.matching.simulation import Simulation
+from ggl_lightning.clients import Update
+from ggl_lightning.clients.procedures import ClientProcedure, Order, mean_over_orders
 from ggl_lightning.defenses import Adaptation
 
 
 class OneByOneDistances:
     """Computes every candidate's update in full; see `UpdateDistances` for arguments and results.
 
-    The last resort: it needs nothing to be known of the model, the rule or the adaptation.
+    The last resort: it needs nothing to be known of the model, the procedure or the adaptation.
     """
 
     description = "one by one"
@@ -23,13 +27,14 @@ class OneByOneDistances:
         self,
         model: nn.Module,
         received: Update,
-        rule: UpdateRule,
+        procedure: ClientProcedure,
         adaptation: Adaptation | None,
         distance: Distance,
+        orders: Sequence[Order] | None = None,
+        buffers: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self._model = model
+        self._simulation = Simulation(model, procedure, orders, buffers)
         self._received = received
-        self._rule = rule
         self._adaptation = adaptation
         self._distance = distance
         self.general = {}
@@ -43,11 +48,27 @@ class OneByOneDistances:
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Distances ``(C, L)`` of candidates ``(C, N, 3, H, W)``."""
-        return torch.stack([self._one(candidate, labels) for candidate in images])
+        return self.measured(images, labels).tensors
 
-    def _one(self, images: Tensor, labels: Tensor) -> Tensor:
-        update = self._rule(self._model, images, labels)
+    def measured(self, images: Tensor, labels: Tensor) -> Measured:
+        """The same with those of the batch statistics."""
+        orders = self._simulation.orders(len(labels))
+
+        def mean(one: Tensor) -> Tensor:
+            return mean_over_orders(lambda order: self._one(one, labels, order), orders)
+
+        rows = torch.stack([mean(one) for one in images])
+        return Measured.split(rows, self._simulation.penalty is not None)
+
+    def _one(self, images: Tensor, labels: Tensor, order: Order) -> Tensor:
+        """Distances ``(L,)``, and that of the statistics behind them if buffers are compared."""
+        simulation = self._simulation
+        found = simulation.procedure.compute(simulation.state, images, labels, order)
+        update = list(found.tensors.values())
         if self._adaptation is not None:
             update = self._adaptation(update)
         pairs = zip(update, self._received, strict=True)
-        return torch.stack([self._distance(ours, theirs) for ours, theirs in pairs])
+        distances = [self._distance(ours, theirs) for ours, theirs in pairs]
+        if simulation.penalty is not None:
+            distances.append(simulation.penalty(found.buffers, images.shape))
+        return torch.stack(distances)

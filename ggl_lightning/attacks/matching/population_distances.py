@@ -11,17 +11,16 @@ from ggl_lightning.attacks.matching.distance import Distance
 from ggl_lightning.attacks.matching.errors import CannotBatchError
 from ggl_lightning.attacks.matching.scaling import Scaling, can_scale
 from ggl_lightning.attacks.matching.side_by_side import Evaluate, SideBySide
-from ggl_lightning.clients import GradientUpdate, Update, UpdateRule
+from ggl_lightning.clients import Update
 from ggl_lightning.defenses import Adaptation
 
 
 class PopulationDistances:
-    """Evaluates a population without any candidate's full update; arguments: `UpdateDistances`.
+    """Evaluates a population of plain gradients without any of them in full.
 
     Args:
         model: The client model, in eval mode.
         received: The received update.
-        rule: How a client's images become an update.
         adaptation: Applied to every candidate's update before it is compared.
         distance: What is measured between two tensors.
 
@@ -35,12 +34,9 @@ class PopulationDistances:
         self,
         model: nn.Module,
         received: Update,
-        rule: UpdateRule,
         adaptation: Adaptation | None,
         distance: Distance,
     ) -> None:
-        if type(rule) is not GradientUpdate:
-            raise CannotBatchError(f"the update rule is {type(rule).__name__}")
         if not can_scale(adaptation):
             raise CannotBatchError(f"the adaptation is {type(adaptation).__name__}")
         if distance is Distance.l1:

@@ -3,60 +3,69 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.attacks.matching.distance import Distance
+from ggl_lightning.attacks.matching.distance import Distance, Measured
 from ggl_lightning.attacks.matching.entry_distances import EntryDistances
 from ggl_lightning.attacks.matching.errors import CannotBatchError
 from ggl_lightning.attacks.matching.micro_batching import MicroBatching
 from ggl_lightning.attacks.matching.one_by_one import OneByOneDistances
 from ggl_lightning.attacks.matching.population_distances import PopulationDistances
-from ggl_lightning.clients import Update, UpdateRule, trainable_parameters
+from ggl_lightning.attacks.matching.simulated_distances import SimulatedDistances
+from ggl_lightning.clients import Update, trainable_parameters
+from ggl_lightning.clients.procedures import ClientProcedure, Order
+from ggl_lightning.clients.update import is_plain_gradient
 from ggl_lightning.defenses import Adaptation
 from ggl_lightning.errors import UserError
 
 __all__ = ["Distance", "UpdateDistances"]
 
 
-_Way = PopulationDistances | EntryDistances | OneByOneDistances
+_Way = PopulationDistances | EntryDistances | SimulatedDistances | OneByOneDistances
 
 
 class UpdateDistances:
     """Distances between candidates' updates and the received one, per parameter tensor.
 
     This is where a population is turned into distances, and the only part of the objective that
-    knows how: in closed form where there is one, from all entries of the candidates' updates where
-    they are needed, one by one where nothing else works. All give the same
-    numbers; which is used, and why, is logged at INFO, once a run.
+    knows how. Plain gradients in eval mode: in closed form where there is one, from all entries of
+    the candidates' gradients where they are needed. Everything else simulates the procedure,
+    vectorised over candidates where the model allows. One by one where nothing else works. All give
+    the same numbers; which is used, and why, is logged at INFO, once a run.
 
     Args:
-        model: The client model, in eval mode.
-        received: The received update.
-        rule: How a client's images become an update.
+        model: The client model, in eval mode, whatever mode the procedure has it run in.
+        received: The received update, of the kind that the procedure makes.
+        procedure: What the attacker believes that the client did.
         adaptation: Applied to every candidate's update before it is compared.
         distance: What is measured between two tensors.
         evaluation: In which parts populations are evaluated.
+        orders: Orders in which the client may have taken its images: the distance is the mean over
+            them. None if all give the same update.
+        buffers: Received buffers, if batch statistics are to be compared too.
 
     Raises:
-        UserError: If the model is in training mode, where batch statistics would couple the
-            candidates; if the update does not fit the model's parameters.
+        UserError: If the model is not in eval mode, or the update does not fit its parameters.
     """
 
     def __init__(
         self,
         model: nn.Module,
         received: Update,
-        rule: UpdateRule,
+        procedure: ClientProcedure,
         adaptation: Adaptation | None = None,
         distance: Distance = Distance.l2,
         evaluation: MicroBatching | None = None,
+        orders: Sequence[Order] | None = None,
+        buffers: Mapping[str, Tensor] | None = None,
     ) -> None:
         if any(module.training for module in model.modules()):
             raise UserError(
-                "The client model must be in eval mode for an attack (model.eval()): in training "
-                "mode batch statistics and dropout would couple the candidates."
+                "The client model must be handed over in eval mode (model.eval()): in which mode "
+                "its client trains is a setting of the procedure."
             )
         trainable = trainable_parameters(model).values()
         expected = [tuple(parameter.shape) for parameter in trainable]
@@ -68,9 +77,20 @@ class UpdateDistances:
             )
         self.evaluation = MicroBatching() if evaluation is None else evaluation
         self._model_name = type(model).__name__
-        self._arguments = (model, received, rule, adaptation, distance)
-        self._waiting: list[type[_Way]] = [PopulationDistances, EntryDistances, OneByOneDistances]
-        self._way = self._next_way()
+        believed = (model, received, procedure, adaptation, distance, orders, buffers)
+        self._waiting: list[Callable[[], _Way]] = [
+            lambda: SimulatedDistances(*believed),
+            lambda: OneByOneDistances(*believed),
+        ]
+        reason: str | None = f"the procedure is {type(procedure).__name__}"
+        if is_plain_gradient(procedure):
+            plain = (model, received, adaptation, distance)
+            self._waiting[:1] = [
+                lambda: PopulationDistances(*plain),
+                lambda: EntryDistances(*plain),
+            ]
+            reason = None
+        self._way = self._next_way(reason)
         self._prepared: set[tuple[torch.Size, bool]] = set()
 
     @property
@@ -120,8 +140,15 @@ class UpdateDistances:
 
     def together(self, images: Tensor, labels: Tensor) -> Tensor:
         """As a call, but of all candidates at once, whatever memory that takes."""
+        return self.measured(images, labels).tensors
+
+    def measured(self, images: Tensor, labels: Tensor) -> Measured:
+        """The same with the distances of batch statistics, if there are buffers to compare."""
         self.prepare(images.shape[1:], images.requires_grad)
-        return self._way(images, labels)
+        way = self._way
+        if isinstance(way, SimulatedDistances | OneByOneDistances):
+            return way.measured(images, labels)
+        return Measured(way(images, labels), None)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Evaluates a population.
@@ -146,9 +173,9 @@ class UpdateDistances:
         """The next way that is possible as far as one can know without images."""
         reasons = [] if reason is None else [reason]
         while True:
-            candidate = self._waiting.pop(0)
+            build = self._waiting.pop(0)
             try:
-                way = candidate(*self._arguments)
+                way = build()
             except CannotBatchError as error:
                 reasons.append(str(error))
                 continue

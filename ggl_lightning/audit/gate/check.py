@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import pytorch_lightning as pl
 import torch
@@ -16,7 +15,8 @@ from ggl_lightning.audit.gate.trainer import trainer_problems
 from ggl_lightning.audit.gate.updates import update_problems
 from ggl_lightning.audit.plan.data_module import AuditDataModule
 from ggl_lightning.audit.results.run_folder import RunFolder
-from ggl_lightning.clients import UpdateRule, find_classifier_layer
+from ggl_lightning.clients import find_classifier_layer
+from ggl_lightning.clients.procedures import ClientProcedure
 from ggl_lightning.clients.validation import client_model_problems
 from ggl_lightning.federated import FederatedTraining
 from ggl_lightning.priors.base import Prior
@@ -31,7 +31,7 @@ class Candidate:
     Attributes:
         client_model: The client model, in eval mode.
         prior: The prior, on the same device.
-        update_rule: How a client's images become an update.
+        procedure: How a client's images become an update.
         utility: The federated training, if there is one.
         run_folder: Where results go.
         grid: The cases; not set up yet.
@@ -39,7 +39,7 @@ class Candidate:
 
     client_model: nn.Module
     prior: Prior
-    update_rule: UpdateRule
+    procedure: ClientProcedure
     utility: FederatedTraining | None
     run_folder: RunFolder
     grid: AuditDataModule
@@ -127,13 +127,17 @@ def _check_models(
         examples = _examples(found, first).to(prior.device)
     wrong_client = client_model_problems(model, examples, largest)
     problems.extend(wrong_client)
-    problems.of(partial(audit.update_rule.check, grid.client_batch))
     if wrong_client:
         return
+    shape = (3, examples.shape[2], examples.shape[3])
+    problems.extend(audit.procedure.problems(model, shape, grid.client_batch))
+    if audit.utility is not None and largest is not None:
+        labels_of_clients = grid.images.labels("train")
+        problems.extend(audit.utility.procedure_problems(model, shape, labels_of_clients))
     classifier = find_classifier_layer(model, examples)
     target = Target(model, classifier, prior)
     for attack in grid.attacks.values():
-        problems.extend(attack.problems(target, grid.client_batch))
+        problems.extend(attack.problems(target, grid.client_batch, audit.procedure))
     if first is None or problems:
         return
     if not all(attack.known_label for attack in grid.attacks.values()):
@@ -149,7 +153,7 @@ def _check_models(
         update_problems(
             model,
             classifier,
-            audit.update_rule,
+            audit.procedure,
             grid.defenses,
             first.to(device),
             grid.labels[list(spec.indices)].to(device),

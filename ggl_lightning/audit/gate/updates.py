@@ -7,8 +7,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.audit.run.received_update import UnusableUpdateError, check_update
-from ggl_lightning.clients import ClassifierLayer, UpdateRule
+from ggl_lightning.audit.run.received_update import (
+    UnusableUpdateError,
+    check_buffers,
+    check_update,
+    client_generator,
+)
+from ggl_lightning.clients import ClassifierLayer
+from ggl_lightning.clients.procedures import ClientProcedure, ClientState
 from ggl_lightning.defenses import ClientSide, Defense
 from ggl_lightning.errors import UserError
 from ggl_lightning.problems import Problems
@@ -18,7 +24,7 @@ from ggl_lightning.seeding import seeded
 def update_problems(
     model: nn.Module,
     classifier: ClassifierLayer,
-    rule: UpdateRule,
+    procedure: ClientProcedure,
     defenses: Mapping[str, Defense],
     images: Tensor,
     labels: Tensor,
@@ -31,20 +37,28 @@ def update_problems(
     Args:
         model: The client model, in eval mode.
         classifier: Its last layer.
-        rule: How a client's images become an update.
+        procedure: How a client's images become an update.
         defenses: By name.
         images: The images of a client ``(N, 3, H, W)``, on the model's device.
         labels: Their labels ``(N,)``.
-        seed: Seeds the defenses.
+        seed: Seeds the client's order and the defenses.
 
     Returns:
         Texts for the user.
     """
     problems = Problems()
     with seeded(seed):
-        update = problems.of(lambda: rule(model, images, labels))
-        if update is None:
+        order = procedure.order(len(images), client_generator(seed))
+        computed = problems.of(
+            lambda: procedure.compute(ClientState.of(model), images, labels, order)
+        )
+        if computed is None:
             return list(problems)
+        update = list(computed.tensors.values())
+        try:
+            check_buffers(computed.buffers)
+        except UnusableUpdateError as error:
+            return [f"For the first private image {error}."]
         for name, defense in defenses.items():
             client = ClientSide(
                 model=model,

@@ -18,12 +18,19 @@ from torch import Tensor, nn
 
 from ggl_lightning.tensor_hash import hash_tensors
 
-FORMER_PATHS: dict[str, str] = {}
+FORMER_PATHS: dict[str, str] = {
+    "ggl_lightning.clients.procedures.PlainGradient": "ggl_lightning.clients.GradientUpdate",
+}
 """By the path that YAML names a class by now: the one that keys know it by.
 
 A class that moves is entered here with the path it had first, so that results of before the move
 keep their keys.
 """
+
+FORMER_ARGUMENTS: dict[tuple[str, str], str] = {
+    ("ggl_lightning.federated.FederatedTraining", "procedure"): "update_rule",
+}
+"""By a class's path and an argument's name by now: the name that keys know it by."""
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 """Attributes of a module that say nothing of what it computes, or are looked at by themselves."""
@@ -66,12 +73,37 @@ def identity(component: object) -> Any:
         return [identity(item) for item in component]
     if isinstance(component, Mapping):
         return {str(key): identity(value) for key, value in component.items()}
+    if is_function(component):
+        return text_of(component)
     found = class_identity(type(component))
+    if isinstance(component, nn.Module):  # whose tensors are no attributes
+        return {**found, "module": module_hash(component)}
     defaults = _defaults(type(component))
-    for name, value in sorted(vars(component).items()):
-        if not name.startswith("_") and not (name in defaults and _same(value, defaults[name])):
+    for name, argument, value in public_attributes(component):
+        if not (argument in defaults and _same(value, defaults[argument])):
             found[name] = identity(value)
     return found
+
+
+def public_attributes(component: object) -> list[tuple[str, str, object]]:
+    """The public attributes of a component: the names keys know them by, their own, and values."""
+    path = class_path(type(component))
+    return sorted(
+        (FORMER_ARGUMENTS.get((path, name), name), name, value)
+        for name, value in vars(component).items()
+        if not name.startswith("_")
+    )
+
+
+def is_function(component: object) -> bool:
+    """Whether a component is a function, or one with some of its arguments, or a class."""
+    kinds = (types.FunctionType, types.MethodType, functools.partial, type)
+    return isinstance(component, kinds)
+
+
+def text_of(component: object) -> str:
+    """A text that is the same for equal settings, in every process: of functions and classes."""
+    return _described(component, ())
 
 
 def module_identity(module: nn.Module) -> str:

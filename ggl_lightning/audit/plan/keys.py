@@ -7,11 +7,19 @@ import json
 from enum import Enum
 from typing import Any
 
+from torch import nn
+
 from ggl_lightning.audit.plan.case import Case
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.controls import control_of
-from ggl_lightning.audit.plan.identity import class_identity, identity
-from ggl_lightning.clients import UpdateRule
+from ggl_lightning.audit.plan.identity import (
+    class_identity,
+    identity,
+    is_function,
+    public_attributes,
+    text_of,
+)
+from ggl_lightning.clients.procedures import ClientProcedure
 from ggl_lightning.tensor_hash import hash_tensors
 
 KEY_VERSION = 2
@@ -31,11 +39,11 @@ def describe(component: object) -> Any:
         return [describe(item) for item in component]
     if isinstance(component, dict):
         return {str(key): describe(value) for key, value in component.items()}
-    parameters = {
-        name: describe(value)
-        for name, value in sorted(vars(component).items())
-        if not name.startswith("_")
-    }
+    if is_function(component):
+        return text_of(component)
+    if isinstance(component, nn.Module):
+        return {**class_identity(type(component)), "settings": component.extra_repr()}
+    parameters = {name: describe(value) for name, _, value in public_attributes(component)}
     return {**class_identity(type(component)), **parameters}
 
 
@@ -46,7 +54,7 @@ class CaseKeys:
     a key, but in ``environment.json``.
 
     Args:
-        rule: How the client's images become an update.
+        procedure: How the client's images become an update.
         client_hash: `identity.module_hash` of the client model.
         prior_hash: `module_hash` of the prior.
         companions: Where decoys and other clients' images come from.
@@ -58,14 +66,14 @@ class CaseKeys:
 
     def __init__(
         self,
-        rule: UpdateRule,
+        procedure: ClientProcedure,
         client_hash: str,
         prior_hash: str,
         companions: Companions,
         common: dict[str, Any],
     ) -> None:
         self._common = {
-            "update_rule": identity(rule),
+            "update_rule": identity(procedure),  # as keys have always called it
             "client": client_hash,
             "prior": prior_hash,
             **common,

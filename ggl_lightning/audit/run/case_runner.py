@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from ggl_lightning.attacks import Attack, Finding, Progress, Received, Target
-from ggl_lightning.attacks.labels import infer_labels
 from ggl_lightning.audit.plan.case import Case
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.controls import (
@@ -25,13 +24,22 @@ from ggl_lightning.audit.plan.controls import (
 from ggl_lightning.audit.plan.keys import describe
 from ggl_lightning.audit.results.row import Outcome, row
 from ggl_lightning.audit.run.matching import match_to_originals
-from ggl_lightning.audit.run.received_update import EMPTY, check_update, is_empty
+from ggl_lightning.audit.run.received_update import (
+    EMPTY,
+    check_buffers,
+    check_update,
+    client_generator,
+    is_empty,
+    sent_record,
+)
 from ggl_lightning.audit.run.scoring import Scorer
-from ggl_lightning.clients import ClassifierLayer, Update, UpdateRule
+from ggl_lightning.clients import ClassifierLayer
+from ggl_lightning.clients.procedures import ClientProcedure, ClientState
 from ggl_lightning.defenses import ClientSide
 from ggl_lightning.metrics import InferredLabelAccuracy
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.seeding import seeded
+from ggl_lightning.updates import UpdateRecord
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +51,7 @@ class CaseRunner:
         client_model: The client model, in eval mode, on the prior's device.
         classifier: Its last layer.
         prior: The prior.
-        update_rule: How a client's images become an update.
+        procedure: How a client's images become an update.
         scorer: Scores reconstructions.
         companions: Where other clients' images come from.
         setting: For the results, see `row`.
@@ -54,7 +62,7 @@ class CaseRunner:
         client_model: nn.Module,
         classifier: ClassifierLayer,
         prior: Prior,
-        update_rule: UpdateRule,
+        procedure: ClientProcedure,
         scorer: Scorer,
         companions: Companions,
         setting: Mapping[str, str],
@@ -63,10 +71,11 @@ class CaseRunner:
         self._classifier = classifier
         self._prior = prior
         self._target = Target(client_model, classifier, prior)
-        self._rule = update_rule
+        self._procedure = procedure
+        self._state = ClientState.of(client_model)
         self._scorer = scorer
         self._setting = setting
-        self._resources = Resources(self._target, companions, self._defended, scorer.score_random)
+        self._resources = Resources(self._target, companions, self._sent, scorer.score_random)
 
     def run(self, case: Case, key: str, progress: Progress) -> Outcome:
         """Runs one case, whatever the surrounding grad mode is.
@@ -130,22 +139,22 @@ class CaseRunner:
         """
         labels = received.labels
         if labels is None:
-            inferred = infer_labels(received.update, self._classifier, received.count)
+            inferred = received.read_labels(self._client_model, self._classifier)
             labels = torch.tensor(inferred.labels)
-        update = control.update(case, received, self._resources)
-        return replace(received, update=update, labels=labels)
+        record = control.record(case, received, self._resources)
+        return replace(received, record=record, labels=labels)
 
     def _received(self, case: Case, attack: Attack, images: Tensor, labels: Tensor) -> Received:
         assert case.defense is not None
+        believed = self._procedure if attack.believes is None else attack.believes
         return Received(
-            update=self._defended(case, images, labels),
-            count=len(images),
-            rule=self._rule,
+            record=self._sent(case, images, labels),
+            procedure=believed,
             defense=case.defense,
             labels=labels if attack.known_label else None,
         )
 
-    def _defended(self, case: Case, images: Tensor, labels: Tensor) -> Update:
+    def _sent(self, case: Case, images: Tensor, labels: Tensor) -> UpdateRecord:
         assert case.defense is not None
         assert case.spec.defense_name is not None
         client = ClientSide(
@@ -155,10 +164,13 @@ class CaseRunner:
             classifier=self._classifier,
             generator=torch.Generator().manual_seed(case.spec.seed),
         )
-        true = self._rule(self._client_model, images, labels)
+        order = self._procedure.order(len(images), client_generator(case.spec.seed))
+        update = self._procedure.compute(self._state, images, labels, order)
+        true = list(update.tensors.values())
         sent = case.defense(true, client)
         check_update(sent, case.spec.defense_name, true)
-        return sent
+        check_buffers(update.buffers)
+        return sent_record(update, sent)
 
     def _outcome(
         self, case: Case, key: str, originals: Tensor, found: Finding, empty: bool
@@ -192,7 +204,7 @@ class CaseRunner:
             "details": {
                 **base["details"],
                 "trial_losses": list(found.trial_losses),
-                "update_rule": describe(self._rule),
+                "procedure": describe(self._procedure),
                 "device": str(originals.device),
                 "evaluation": dict(found.evaluation),
             },

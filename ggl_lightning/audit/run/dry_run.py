@@ -16,10 +16,12 @@ from ggl_lightning.audit.plan.data_module import AuditDataModule
 from ggl_lightning.audit.run.module import AuditModule
 from ggl_lightning.clients.validation import has_batch_norm
 
-_EVAL_MODE = (
-    "The client model has batch-norm, which is in eval mode throughout: it takes its running "
-    "statistics, not those of the client's images."
-)
+_MODES = {
+    "eval": "The client model has batch-norm, which is in eval mode throughout: it takes its "
+    "running statistics, not those of the client's images.",
+    "train": "The client model has batch-norm, which is in training mode while the client trains: "
+    "it takes the statistics of the batch.",
+}
 _ROUNDS = 4
 _SECONDS = 10.0
 
@@ -69,7 +71,8 @@ def describe_audit(module: AuditModule, grid: AuditDataModule) -> str:
         lines.append(_Line(title, count, count * evaluations, count * seconds[kind]))
     lines += _training_lines(module)
     text = _text(lines, len(grid.cases), len(done))
-    return f"{text}\n{_EVAL_MODE}" if has_batch_norm(module.client_model) else text
+    mode = _MODES[module.procedure.batch_norm_mode]
+    return f"{text}\n{mode}" if has_batch_norm(module.client_model) else text
 
 
 def _training_lines(module: AuditModule) -> list[_Line]:

@@ -40,14 +40,10 @@ from ggl_lightning.audit.run.scoring import Scorer
 from ggl_lightning.audit.run.table import format_table
 from ggl_lightning.audit.run.tensorboard import log_outcome
 from ggl_lightning.audit.run.trainings import Trainings
-from ggl_lightning.clients import (
-    GradientUpdate,
-    TrainedClassifier,
-    UpdateRule,
-    find_classifier_layer,
-    load_trained_client,
-)
+from ggl_lightning.clients import TrainedClassifier, find_classifier_layer, load_trained_client
 from ggl_lightning.clients.building import build_client_model
+from ggl_lightning.clients.procedures import ClientProcedure
+from ggl_lightning.clients.update import given_procedure
 from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import UserError, check_positive
 from ggl_lightning.federated import FederatedTraining
@@ -75,7 +71,8 @@ class AuditModule(SearchHost):
         client_seed: Seeds the client model's initialisation.
         trained_model: A trained client model's file (`load_trained_client`), loaded into the client
             model; None audits random weights.
-        update_rule: How a client's images become an update; their gradient if None.
+        procedure: How a client's images become an update; their gradient if None.
+        update_rule: The former name of ``procedure``.
         random_samples: How many random samples of the prior are compared with each private image:
             ``psnr_random_mean`` is what an attacker scores who reads nothing but the label off
             the update.
@@ -93,8 +90,9 @@ class AuditModule(SearchHost):
         table: What to show the user of the results, once the test is over; on rank zero.
 
     Raises:
-        UserError: If ``exp_name`` is not safe as a folder's name or ``random_samples`` is not
-            positive; at the start of the test, with everything that stands in the way (`admit`).
+        UserError: If both names of ``procedure`` are given, ``exp_name`` is not safe as a folder's
+            name or ``random_samples`` is not positive; at the start of the test, with everything
+            that stands in the way (`admit`).
     """
 
     def __init__(
@@ -105,7 +103,8 @@ class AuditModule(SearchHost):
         exp_name: str = "audit",
         client_seed: int = 0,
         trained_model: str | None = None,
-        update_rule: UpdateRule | None = None,
+        procedure: ClientProcedure | None = None,
+        update_rule: ClientProcedure | None = None,
         random_samples: int = 100,
         lpips_vgg_weights: str | None = None,
         lpips_alex_weights: str | None = None,
@@ -126,7 +125,7 @@ class AuditModule(SearchHost):
         if trained_model is not None:
             load_trained_client(self.client_model, trained_model)
         self.prior = prior.eval()
-        self.update_rule = GradientUpdate() if update_rule is None else update_rule
+        self.procedure = given_procedure(procedure, update_rule, "audit")
         self.run_folder = RunFolder.of(out_dir, exp_name)
         self.random_samples = random_samples
         self.lpips_weights = (lpips_vgg_weights, lpips_alex_weights)
@@ -164,7 +163,7 @@ class AuditModule(SearchHost):
             Candidate(
                 self.client_model,
                 self.prior,
-                self.update_rule,
+                self.procedure,
                 self.utility,
                 self.run_folder,
                 grid,
@@ -211,7 +210,7 @@ class AuditModule(SearchHost):
         prior_hash = module_hash(self.prior)
         self._setting = {"client": client_hash[:32], "prior": prior_hash[:32]}
         common = {"scoring": scoring, **self._circumstances(), "callbacks": self._deciding()}
-        make_key = CaseKeys(self.update_rule, client_hash, prior_hash, grid.companions, common)
+        make_key = CaseKeys(self.procedure, client_hash, prior_hash, grid.companions, common)
         cases = (grid.cases[position] for position in range(len(grid.cases)))
         self.keys = {case.spec.name: make_key(case) for case in cases}
         self._setting["common"] = make_key.common_hash
@@ -266,7 +265,7 @@ class AuditModule(SearchHost):
             self.client_model,
             self._classifier,
             self.prior,
-            self.update_rule,
+            self.procedure,
             scorer,
             grid.companions,
             self._setting,

@@ -1,10 +1,19 @@
-"""What can be said of an update before it is attacked: whether it holds anything, and numbers."""
+"""The update of a case before it is attacked: whether it holds anything, and numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 
 from ggl_lightning.clients import Update
+from ggl_lightning.clients.procedures import ClientUpdate
+from ggl_lightning.seeding import torch_generator
+from ggl_lightning.updates import UpdateRecord
+
+_ORDER = (0xC11E, 1)
+"""The stream of the client's order: nothing of it can be known from other streams."""
 
 EMPTY = "the received update is empty: all its entries are zero, so it says nothing of the image"
 """What is noted of a case with such an update."""
@@ -12,6 +21,33 @@ EMPTY = "the received update is empty: all its entries are zero, so it says noth
 
 class UnusableUpdateError(Exception):
     """An update that no attack can be run on; the message says whose doing it is."""
+
+
+def client_generator(seed: int) -> torch.Generator:
+    """What a client draws the order of its images from.
+
+    Args:
+        seed: The case's.
+    """
+    return torch_generator(seed, *_ORDER)
+
+
+def sent_record(update: ClientUpdate, sent: Update) -> UpdateRecord:
+    """What leaves a client.
+
+    Args:
+        update: What its procedure computed.
+        sent: Its tensors once they are defended.
+    """
+    return UpdateRecord(
+        tensors=dict(zip(update.tensors, sent, strict=True)),
+        kind=update.kind,
+        buffers=update.buffers,
+        count=update.count,
+        learning_rate=update.learning_rate,
+        steps=update.steps,
+        mode=update.mode,
+    )
 
 
 def is_empty(update: Update) -> bool:
@@ -51,6 +87,23 @@ def check_update(sent: Update, defense: str, true: Update) -> None:
             f"the update that the defense {defense!r} sends has a norm of {_norm(sent):.3g}, whose "
             f"square is beyond {sent[0].dtype}: lower the defense's parameter"
         )
+
+
+def check_buffers(buffers: Mapping[str, Tensor]) -> None:
+    """Makes sure that sent buffers can be compared.
+
+    Args:
+        buffers: The client model's buffers after training, by name.
+
+    Raises:
+        UnusableUpdateError: If one holds NaN or infinite values.
+    """
+    for name, buffer in buffers.items():
+        if not bool(buffer.isfinite().all()):
+            raise UnusableUpdateError(
+                f"the client's training left NaN or infinite values in the buffer {name}: lower "
+                "the learning rate of its optimiser, or check the client model's weights"
+            )
 
 
 def _is_finite(update: Update) -> bool:

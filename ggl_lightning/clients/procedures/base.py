@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -70,7 +70,7 @@ class ClientProcedure(ABC):
         self.send_buffers = send_buffers
         self.loss = loss
         self.label_smoothing = label_smoothing
-        self.augmentations = list(augmentations)
+        self.augmentations: Sequence[Augmentation] = list(augmentations)
 
     @property
     @abstractmethod
@@ -95,7 +95,7 @@ class ClientProcedure(ABC):
         labels: Tensor,
         order: Order,
     ) -> tuple[Tensors, Tensors]:
-        """What `__call__` does once it is known how gradients are to be had.
+        """What `compute` does once it is known how gradients are to be had.
 
         It may run under `torch.func.vmap`, so it must not look at the values of tensors.
 
@@ -119,7 +119,7 @@ class ClientProcedure(ABC):
             count: Number of the client's images.
         """
 
-    def __call__(
+    def compute(
         self, state: ClientState, images: Tensor, labels: Tensor, order: Order
     ) -> ClientUpdate:
         """Computes the update, whatever the surrounding grad mode is.
@@ -137,9 +137,15 @@ class ClientProcedure(ABC):
         gradients = self.autograd_gradients(state, differentiable=images.requires_grad)
         return self.run(gradients, state, images, labels, order)
 
+    def __call__(
+        self, state: ClientState, images: Tensor, labels: Tensor, order: Order
+    ) -> ClientUpdate:
+        """See `compute`."""
+        return self.compute(state, images, labels, order)
+
     def autograd_gradients(self, state: ClientState, differentiable: bool) -> AutogradGradients:
         """Gradients as an ordinary training loop has them; see `GradientFunction`."""
-        if differentiable:  # what changes in place has no gradient
+        if differentiable and self.mode == "train":  # what changes in place has no gradient
             copy = state.copy_in_mode(self.mode)
             model = with_pure_batch_norm(copy, track=self.send_buffers, slopes=True)
         else:
@@ -154,7 +160,7 @@ class ClientProcedure(ABC):
         labels: Tensor,
         order: Order,
     ) -> ClientUpdate:
-        """As `__call__`, with the gradients from elsewhere."""
+        """As `compute`, with the gradients from elsewhere."""
         with seeded(order.seed), torch.set_grad_enabled(images.requires_grad):
             tensors, buffers = self.simulate(gradients, state, images, labels, order)
         return self.update(tensors, buffers if self.send_buffers else {}, len(images), len(order))
@@ -172,6 +178,30 @@ class ClientProcedure(ABC):
             mode=self.batch_norm_mode,
         )
 
+    def gradient_unit(self, count: int) -> float:
+        """What a mean gradient of one becomes in the update, as far as that is the same for all.
+
+        An update divided by it is the mean gradient of all images, to first order in the learning
+        rate.
+
+        Args:
+            count: Number of the client's images.
+        """
+        return 1.0 if self.kind == "gradient" else -1.0
+
+    def mean_gradient(self, tensors: Tensors, weights: Mapping[str, Tensor], count: int) -> Tensors:
+        """The mean gradient of all images that an update comes to; see `gradient_unit`.
+
+        Args:
+            tensors: The update.
+            weights: The weights before training.
+            count: Number of the client's images.
+        """
+        unit = self.gradient_unit(count)
+        if unit == 1:
+            return dict(tensors)
+        return {name: tensor / unit for name, tensor in tensors.items()}
+
     @property
     def batch_norm_mode(self) -> Literal["train", "eval"]:
         """Whether batch-norm takes the statistics of the batch or the running ones."""
@@ -187,7 +217,10 @@ class ClientProcedure(ABC):
 
     def seen(self, images: Tensor, step: LocalStep) -> Tensor:
         """The images of a step as the model sees them: ``(B, 3, H, W)``."""
-        images = images[step.indices.to(images.device)]
+        return self.augmented(images[step.indices.to(images.device)], step)
+
+    def augmented(self, images: Tensor, step: LocalStep) -> Tensor:
+        """What becomes of the images of a step, ``(B, 3, H, W)``."""
         for augmentation, choices in zip(self.augmentations, step.choices, strict=True):
             images = augmentation(images, choices)
         return images

@@ -99,6 +99,11 @@ class PopulationUpdates:
         """How updates are computed, as far as it is known."""
         return "vmapped" if self._reason is None else "one by one"
 
+    @property
+    def reason(self) -> str | None:
+        """Why one by one, as far as it is known; None if vmapped."""
+        return self._reason
+
     def prepare(self, images: Tensor, order: Order) -> None:
         """Finds out how such candidates can be computed; a call does this by itself.
 
@@ -148,7 +153,7 @@ class PopulationUpdates:
             ]
             update = _joined(together, torch.cat)
         else:
-            alone = [self._procedure(self._state, each, labels, order) for each in images]
+            alone = [self._procedure.compute(self._state, each, labels, order) for each in images]
             update = _joined(alone, torch.stack)
         return PopulationUpdate(update, self.way, self._reason)
 

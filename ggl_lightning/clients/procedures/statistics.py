@@ -111,7 +111,13 @@ def sent_statistics(
     Raises:
         UserError: If nothing can be read off.
     """
-    values = values_per_image(state, image_shape)
+    return read_statistics(state, buffers, values_per_image(state, image_shape), batch_size)
+
+
+def read_statistics(
+    state: ClientState, buffers: Mapping[str, Tensor], values: Mapping[str, int], batch_size: int
+) -> dict[str, BatchStatistics]:
+    """As `sent_statistics`, with what `values_per_image` found instead of a shape of images."""
     found = {}
     for name, module in state.model.named_modules():
         prefix = f"{name}." if name else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -121,22 +121,34 @@ class LocalTraining(ClientProcedure):
         memories: dict[str, Memory] = {name: {} for name in weights}
         steps_with = dict.fromkeys(weights, 0)
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        # Each batch once: slopes then add up in the same order as they always did.
+        batches: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
         for rate, step in zip(rates, order.steps, strict=True):
-            of_step = labels[step.indices.to(labels.device)]
-            found, buffers = gradients(weights, buffers, self.seen(images, step), of_step)
+            batch = tuple(step.indices.tolist())
+            if batch not in batches:
+                indices = step.indices.to(images.device)
+                batches[batch] = images[indices], labels[indices]
+            of_step, labels_of_step = batches[batch]
+            seen = self.augmented(of_step, step)
+            found, buffers = gradients(weights, buffers, seen, labels_of_step)
+            directions: Tensors = {}
             for name, gradient in found.items():
                 if gradient is None:
                     continue
                 steps_with[name] += 1
-                direction, memories[name] = self.optimizer.step(
+                directions[name], memories[name] = self.optimizer.step(
                     weights[name], gradient, memories[name], steps_with[name]
                 )
-                if self.sends == "difference":  # rounded as torch's optimisers do
+            if self.sends == "difference":  # rounded as torch's optimisers do
+                for name, direction in directions.items():
                     weights[name] = torch.sub(weights[name], direction, alpha=rate)
-                else:  # as `LocalSGDUpdate` does, whose results these are to the bit
-                    weights[name] = weights[name] - rate * direction
-                    weight = rate / self.optimizer.learning_rate
-                    total[name] = total[name] + (direction if weight == 1 else weight * direction)
+                continue
+            # In this order, and rounded so, results of `LocalSGDUpdate` are what they always were.
+            weight = rate / self.optimizer.learning_rate
+            for name, direction in directions.items():
+                total[name] = total[name] + (direction if weight == 1 else weight * direction)
+            for name, direction in directions.items():
+                weights[name] = weights[name] - rate * direction
         if self.sends == "difference":
             total = {name: weights[name] - before for name, before in state.weights.items()}
         return total, buffers
@@ -157,6 +169,48 @@ class LocalTraining(ClientProcedure):
                 "for less."
             )
         return [rates[step // per_epoch] for step in range(steps)]
+
+    def total_rate(self, count: int) -> float:
+        """The learning rates of all steps added up, with what momentum makes of them.
+
+        Momentum counts for `ClientSGD` only. While the weights hardly move, that times the mean
+        gradient is how far they go.
+
+        Args:
+            count: Number of the client's images.
+        """
+        steps = self.step_count(count)
+        rates = self.rates(steps, count)
+        optimizer = self.optimizer
+        if type(optimizer) is not ClientSGD:
+            return sum(rates)
+        without_decay = ClientSGD(
+            optimizer.learning_rate,
+            optimizer.momentum,
+            optimizer.dampening,
+            0.0,
+            optimizer.nesterov,
+        )
+        weight, memory, total = torch.zeros(()), Memory(), 0.0
+        for number, rate in enumerate(rates, start=1):
+            direction, memory = without_decay.step(weight, torch.ones(()), memory, number)
+            total += rate * float(direction)
+        return total
+
+    def gradient_unit(self, count: int) -> float:
+        """See `ClientProcedure.gradient_unit`; of Adam, whose steps have no unit, only the sign."""
+        total = self.total_rate(count)
+        return -total if self.sends == "difference" else total / self.optimizer.learning_rate
+
+    def mean_gradient(self, tensors: Tensors, weights: Mapping[str, Tensor], count: int) -> Tensors:
+        """See `ClientProcedure.mean_gradient`; without the weight decay of SGD."""
+        found = super().mean_gradient(tensors, weights, count)
+        optimizer = self.optimizer
+        if type(optimizer) is not ClientSGD or not optimizer.weight_decay:
+            return found
+        return {
+            name: tensor - optimizer.weight_decay * weights[name] for name, tensor in found.items()
+        }
 
     def shuffles(self, count: int) -> bool:
         """See `ClientProcedure.shuffles`."""

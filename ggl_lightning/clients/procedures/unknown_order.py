@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ggl_lightning.clients.procedures.base import ClientProcedure
-from ggl_lightning.clients.procedures.optimizer import ClientSGD, Memory
+from ggl_lightning.clients.procedures.optimizer import ClientSGD
 from ggl_lightning.clients.procedures.order import Order
 from ggl_lightning.clients.procedures.schedule import ListedRates
 from ggl_lightning.clients.procedures.training import LocalTraining
@@ -81,19 +81,11 @@ def first_order(procedure: LocalTraining, count: int) -> LocalTraining:
             f"The client's optimiser is {type(optimizer).__name__}: only SGD's steps add up to one "
             "step. Sample orders instead."
         )
-    steps = procedure.step_count(count)
-    without_decay = ClientSGD(
-        optimizer.learning_rate, optimizer.momentum, optimizer.dampening, 0.0, optimizer.nesterov
-    )
-    weight, memory, total = torch.zeros(()), Memory(), 0.0
-    for number, rate in enumerate(procedure.rates(steps, count), start=1):
-        direction, memory = without_decay.step(weight, torch.ones(()), memory, number)
-        total += rate * float(direction)
     return LocalTraining(
         ClientSGD(optimizer.learning_rate, weight_decay=optimizer.weight_decay),
         steps=1,
         shuffle=False,
-        schedule=ListedRates([total]),
+        schedule=ListedRates([procedure.total_rate(count)]),
         sends=procedure.sends,
         mode=procedure.mode,
         send_buffers=False,

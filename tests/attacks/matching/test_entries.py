@@ -10,12 +10,11 @@ from ggl_lightning.attacks.matching import (
     candidate_gradients,
     convolution,
     layer_rule,
-    local_sgd,
 )
 from ggl_lightning.attacks.matching.micro_batching import MicroBatching
 from ggl_lightning.attacks.matching.one_by_one import OneByOneDistances
 from ggl_lightning.attacks.matching.update_distances import Distance, UpdateDistances
-from ggl_lightning.clients import GradientUpdate, LocalSGDUpdate
+from ggl_lightning.clients import GradientUpdate
 from ggl_lightning.defenses.clipping import ClipToNorm, update_norm
 from ggl_lightning.defenses.compose import AdaptInOrder
 from ggl_lightning.defenses.compression import Compression, PruneLike
@@ -175,35 +174,10 @@ def test_tensors_that_are_adapted_by_themselves_are_never_all_held(monkeypatch):
     assert 0 < largest <= 600
 
 
-def test_an_unknown_update_rule_goes_one_by_one():
+def test_a_procedure_that_is_known_by_calling_it_only_goes_one_by_one():
     model = TinyClient().eval()
     candidates, labels, received = problem(model)
     rule = type("OwnRule", (GradientUpdate,), {})()
     distances = UpdateDistances(model, received, rule)
     assert distances.one_by_one
     assert distances(candidates, labels).shape == (4, len(received))
-
-
-@pytest.mark.parametrize("differentiable", [False, True])
-@pytest.mark.parametrize("rule", [LocalSGDUpdate(3, 0.1), LocalSGDUpdate(3, 0.1, batch_size=1)])
-@pytest.mark.parametrize("model_name", MODELS)
-def test_vectorised_local_sgd(model_name, rule, differentiable):
-    """As an accelerator does it; on the CPU the loop is faster and is used."""
-    torch.manual_seed(0)
-    model = MODELS[model_name]().double().eval()
-    candidates, labels, received = problem(model)
-    assert UpdateDistances(model, received, rule).one_by_one
-    gradients = local_sgd.LocalSGDGradients(model, rule)
-    gradients.check(candidates.shape[1:], differentiable)
-    images = candidates.clone().requires_grad_(differentiable)
-    found = gradients.gradients(images, labels)
-    alone = candidates.clone().requires_grad_(differentiable)
-    for position, candidate in enumerate(alone):
-        for ours, theirs in zip(found, rule(model, candidate, labels), strict=True):
-            torch.testing.assert_close(ours[position], theirs, rtol=1e-9, atol=1e-12)
-            if differentiable:
-                slopes = [
-                    torch.autograd.grad(tensor.square().sum(), given, retain_graph=True)[0]
-                    for tensor, given in ((ours[position], images), (theirs, alone))
-                ]
-                torch.testing.assert_close(*slopes, rtol=1e-9, atol=1e-12)

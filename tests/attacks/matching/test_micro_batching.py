@@ -6,7 +6,7 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 
-from ggl_lightning.attacks import GenerativeGradientLeakage, Received, Target
+from ggl_lightning.attacks import GenerativeGradientLeakage, Target
 from ggl_lightning.attacks.matching import micro_batching
 from ggl_lightning.attacks.matching.micro_batching import MicroBatching
 from ggl_lightning.attacks.matching.update_distances import UpdateDistances
@@ -16,10 +16,9 @@ from ggl_lightning.attacks.searches import AdamSearch, NevergradSearch
 from ggl_lightning.attacks.spaces import LatentSpace
 from ggl_lightning.audit.plan.keys import describe
 from ggl_lightning.clients import GradientUpdate, client_update, find_classifier_layer
-from ggl_lightning.defenses import NoDefense
 from ggl_lightning.errors import UserError
 from ggl_lightning.memory import footprint, free_memory, is_out_of_memory
-from tests.tiny import TinyClient, TinyPrior
+from tests.tiny import TinyClient, TinyPrior, received
 
 CPU = torch.device("cpu")
 MB = 2**20
@@ -201,14 +200,12 @@ def test_an_attack_goes_on_without_memory_and_reports_it(search, monkeypatch):
     torch.manual_seed(0)
     model, prior = TinyClient().eval(), TinyPrior()
     image = prior(prior.sample(1))
-    received = Received(
-        client_update(model, image, torch.tensor([1])), 1, GradientUpdate(), NoDefense()
-    )
+    sent = received(model, client_update(model, image, torch.tensor([1])))
     classifier = find_classifier_layer(model, image)
 
     def attack(**settings):
         leakage = GenerativeGradientLeakage(search, budget=4, **settings)
-        return leakage.run(received, Target(model, classifier, prior), seed=3)
+        return leakage.run(sent, Target(model, classifier, prior), seed=3)
 
     whole = attack()
     assert whole.evaluation["way"] == "in closed form"

@@ -264,7 +264,7 @@ def test_tied_parameters_are_sent_once(name):
 
 
 @pytest.mark.parametrize("batch_size", [None, 2])
-def test_the_sum_of_gradients_is_todays_local_sgd_to_the_bit(batch_size):
+def test_the_sum_of_gradients_is_that_of_a_plain_loop_and_of_its_former_name_to_the_bit(batch_size):
     model, (images, labels) = client_net().eval(), batch()
     procedure = LocalTraining(
         ClientSGD(0.1),
@@ -276,11 +276,25 @@ def test_the_sum_of_gradients_is_todays_local_sgd_to_the_bit(batch_size):
         send_buffers=False,
     )
     update, _ = _sent(procedure, model, images, labels)
-    today = LocalSGDUpdate(steps=5, learning_rate=0.1, batch_size=batch_size)
-    expected = today(model, images, labels)
+    trained = copy.deepcopy(model)
+    expected = [torch.zeros_like(parameter) for parameter in trained.parameters()]
+    size = batch_size or len(images)
+    for step in range(5):
+        batch_of = slice(step * size % len(images), step * size % len(images) + size)
+        loss = F.cross_entropy(trained(images[batch_of]), labels[batch_of])
+        gradients = torch.autograd.grad(loss, list(trained.parameters()))
+        for total, parameter, gradient in zip(
+            expected, trained.parameters(), gradients, strict=True
+        ):
+            total += gradient
+            parameter.data -= 0.1 * gradient
+    former = LocalSGDUpdate(steps=5, learning_rate=0.1, batch_size=batch_size)
     assert update.kind == "gradient"
-    for found, theirs in zip(update.tensors.values(), expected, strict=True):
+    for found, theirs, named in zip(
+        update.tensors.values(), expected, former(model, images, labels), strict=True
+    ):
         assert torch.equal(found, theirs)
+        assert torch.equal(found, named)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ggl_lightning.attacks import Finding, Progress, Received, Target
 from ggl_lightning.audit.plan.case import Case, CaseSpec
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.roles import Role
-from ggl_lightning.clients import Update
+from ggl_lightning.updates import UpdateRecord
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class Resources:
     Attributes:
         target: What is attacked: client model and prior.
         companions: Other images of the private images' classes.
-        send: The defended update of a case's client, were its private images and labels these, on
-            the prior's device.
+        send: What a case's client would send, defended, were its private images and labels these,
+            on the prior's device.
         score_random: Scores random samples of the prior: of private images, their labels, their
             indices and a seed.
     """
 
     target: Target
     companions: Companions
-    send: Callable[[Case, Tensor, Tensor], Update]
+    send: Callable[[Case, Tensor, Tensor], UpdateRecord]
     score_random: Callable[[Tensor, Tensor, tuple[int, ...], int], Samples]
 
 
@@ -95,8 +95,8 @@ class UpdateControl(Control):
     """The attack, at its own search and budget, on another update than the received one."""
 
     @abstractmethod
-    def update(self, case: Case, received: Received, resources: Resources) -> Update:
-        """What stands in the place of the received update.
+    def record(self, case: Case, received: Received, resources: Resources) -> UpdateRecord:
+        """What stands in the place of the received record.
 
         Args:
             case: The control's case.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,7 @@ from ggl_lightning.audit.plan.case import Case
 from ggl_lightning.audit.plan.controls.base import Resources, UpdateControl
 from ggl_lightning.audit.plan.roles import Role, Standing
 from ggl_lightning.clients import Update
+from ggl_lightning.updates import UpdateRecord
 
 
 class NoiseUpdate(UpdateControl):
@@ -28,9 +31,12 @@ class NoiseUpdate(UpdateControl):
         """Nothing: only the update is replaced."""
         return None
 
-    def update(self, case: Case, received: Received, resources: Resources) -> Update:
+    def record(self, case: Case, received: Received, resources: Resources) -> UpdateRecord:
         """The noise, seeded by the case's seed."""
-        return noise_like(received.update, case.spec.seed)
+        noise = noise_like(received.update, case.spec.seed)
+        named = dict(zip(received.record.tensors, noise, strict=True))
+        # Without buffers: those that were sent would tell of the private images.
+        return replace(received.record, tensors=named, buffers={})
 
 
 def noise_like(update: Update, seed: int) -> Update:

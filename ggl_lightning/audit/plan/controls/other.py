@@ -9,7 +9,7 @@ from ggl_lightning.audit.plan.case import Case, CaseSpec
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.controls.base import Resources, UpdateControl
 from ggl_lightning.audit.plan.roles import Role, Standing
-from ggl_lightning.clients import Update
+from ggl_lightning.updates import UpdateRecord
 
 
 class OtherUpdate(UpdateControl):
@@ -37,7 +37,7 @@ class OtherUpdate(UpdateControl):
         """Those of the other client."""
         return companions.other_indices(spec.indices, spec.seed)
 
-    def update(self, case: Case, received: Received, resources: Resources) -> Update:
+    def record(self, case: Case, received: Received, resources: Resources) -> UpdateRecord:
         """What the other client sends under the same defense."""
         others = self.other_images(case.spec, resources.companions)
         images, labels = (x.to(resources.target.device) for x in resources.companions.read(others))
