@@ -75,9 +75,9 @@ class Case:
     recorded: RecordedUpdate | None = None
 
     @property
-    def count(self) -> int:
-        """Number ``N`` of private images behind the update."""
-        return len(self.spec.indices) if self.recorded is None else self.recorded.count
+    def places(self) -> tuple[int, ...]:
+        """By which index each private image has its decoys: in the split, or 0 to ``N - 1``."""
+        return self.spec.indices if self.recorded is None else tuple(range(self.recorded.count))
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,12 @@ class AuditDataModule(pl.LightningDataModule):
             for name in names:
                 check_name(what, name)
 
+    @property
+    def image_data(self) -> ImageDataModule:
+        """Where private images come from; there is always something unless there are records."""
+        assert self.images is not None
+        return self.images
+
     def prepare_data(self) -> None:
         """Lets the image data module prepare its files."""
         if self.images is not None:
@@ -227,7 +233,7 @@ class AuditDataModule(pl.LightningDataModule):
             All of them.
         """
         opened = self._records.open(model, image_size, procedure, structure)
-        self.cases = CaseDataset(opened, self.cases.specs, self.defenses, self.attacks)
+        self.cases = CaseDataset(opened, self._specs, self.defenses, self.attacks)
         return list(opened.values())
 
     def _set_up_records(self, entries: Sequence[str | RecordEntry]) -> None:
@@ -245,9 +251,9 @@ class AuditDataModule(pl.LightningDataModule):
         self._take({}, specs)
 
     def _set_up_images(self) -> None:
-        assert self.images is not None
-        self.images.open_split(self.split)
-        images, labels = self.images.dataset(self.split), self.images.labels(self.split)
+        self.image_data.open_split(self.split)
+        images = self.image_data.dataset(self.split)
+        labels = self.image_data.labels(self.split)
         idx = select(self.idx, len(labels), lambda: labels, self.split)
         if len(idx) % self.client_batch:
             raise UserError(
@@ -267,9 +273,9 @@ class AuditDataModule(pl.LightningDataModule):
         )
 
     def _take(self, sources: Mapping[str, Source], specs: list[CaseSpec]) -> None:
-        specs = self._without_impossible(specs)
-        _check_distinct(specs)
-        self.cases = CaseDataset(sources, specs, self.defenses, self.attacks)
+        self._specs = self._without_impossible(specs)
+        _check_distinct(self._specs)
+        self.cases = CaseDataset(sources, self._specs, self.defenses, self.attacks)
 
     def _without_impossible(self, specs: list[CaseSpec]) -> list[CaseSpec]:
         """Leaves out controls that lack something, and says so."""

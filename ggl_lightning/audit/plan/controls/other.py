@@ -39,6 +39,8 @@ class OtherUpdate(UpdateControl):
 
     def record(self, case: Case, received: Received, resources: Resources) -> UpdateRecord:
         """What the other client sends under the same defense."""
-        others = self.other_images(case.spec, resources.companions)
-        images, labels = (x.to(resources.target.device) for x in resources.companions.read(others))
+        companions = resources.companions
+        assert isinstance(companions, Companions)
+        others = self.other_images(case.spec, companions)
+        images, labels = (x.to(resources.target.device) for x in companions.read(others))
         return resources.send(case, images, labels)

@@ -56,6 +56,10 @@ class RecordedUpdate(Source):
         lineup: Images among which the private ones are to be identified, ``(M, 3, H, W)``.
         structure: `module_identity` of the client model as it was built; None takes it now.
 
+    Attributes:
+        facts: What is known of the update, for results, ready for JSON.
+        lineup: Where decoys of its private images come from.
+
     Raises:
         UserError: With everything that is wrong: the recording does not fit the model, the number
             of images is not known or given in different ways, labels are negative or without their
@@ -94,8 +98,7 @@ class RecordedUpdate(Source):
         assert loaded is not None
         self._content = self._content_of(loaded)
         self._count = loaded.record.count or 0
-        self.kind = loaded.record.kind
-        self.metadata = dict(loaded.record.metadata)
+        self.facts = _facts(loaded)
 
     @property
     def count(self) -> int:
@@ -197,3 +200,16 @@ class RecordedUpdate(Source):
             "client": module_hash(loaded.model, self._structure),
             "update_rule": identity(loaded.procedure),
         }
+
+
+def _facts(loaded: LoadedUpdate) -> dict[str, Any]:
+    record = loaded.record
+    return {
+        "kind": record.kind,
+        "learning_rate": record.learning_rate,
+        "steps": record.steps,
+        "mode": record.mode,
+        "buffers": len(record.buffers),
+        "metadata": dict(record.metadata),
+        "believed_mode": loaded.procedure.batch_norm_mode,
+    }
