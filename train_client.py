@@ -1,12 +1,11 @@
 """Trains a client model (`fit`) and exports it (`export`); see docs/clients.md."""
 
-import os
-import signal
 import sys
 
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-    # What is imported below takes seconds, in which Ctrl-C would end in a traceback.
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+import ggl_commands
+
+if __name__ == "__main__":
+    ggl_commands.end_quietly_while_loading()
 
 from ggl_lightning.cli import run_command
 from ggl_lightning.clients.cli import main

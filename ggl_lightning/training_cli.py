@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from abc import abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jsonargparse
@@ -78,8 +79,8 @@ class TrainingCLI(CommandCLI):
             UserError: If it is not said first what to do.
         """
         offered = [*self.subcommands(), "export"]
-        asks_for_help = any(option.name in {"h", "help"} for option in options)
-        if before[:1] not in [[name] for name in offered] and not asks_for_help:
+        only_asks = any(option.name in {"h", "help", "list_configs"} for option in options)
+        if before[:1] not in [[name] for name in offered] and not only_asks:
             said = f"{before[0]!r} is none of them" if before else "nothing is"
             raise UserError(
                 f"The first argument must say what to do, {', '.join(offered[:-1])} or "
@@ -308,7 +309,11 @@ def run_training_command(
     """
     if args[:1] == ["export"]:
         jsonargparse.auto_cli(
-            export, args=args[1:], as_positional=False, parser_class=FunctionParser
+            export,
+            args=args[1:],
+            as_positional=False,
+            parser_class=FunctionParser,
+            prog=f"{Path(sys.argv[0]).name} export",
         )
         return 0
     signals = StopSignals()
@@ -323,8 +328,7 @@ def run_training_command(
                 subclass_mode_data=True,
                 auto_configure_optimizers=False,
                 seed_everything_default=0,
-                # LightningCLI warns when it is given arguments while the process has some too.
-                args=None if args == sys.argv[1:] else args,
+                args=args,
             ),
             signals.how_to_go_on,
         )

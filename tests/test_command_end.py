@@ -23,15 +23,26 @@ def test_a_terminal_without_the_characters_does_not_stop_a_command(monkeypatch):
     assert stream.buffer.getvalue() == b"Gr\\xf6\\udcdfe\n"
 
 
-@pytest.mark.parametrize("script", ["audit.py", "train_gan.py", "train_client.py"])
-def test_ctrl_c_while_modules_load_ends_quietly(script, tmp_path):
+def _installed(function: str) -> list[str]:
+    return ["-c", f"import sys, ggl_commands; sys.exit(ggl_commands.{function}())"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *[[str(_SCRIPTS / name)] for name in ("audit.py", "train_gan.py", "train_client.py")],
+        *[_installed(name) for name in ("audit", "train_gan", "train_client", "faces")],
+    ],
+    ids=lambda command: command[-1],
+)
+def test_ctrl_c_while_modules_load_ends_quietly(command, tmp_path):
     """A module that stands in for PyTorch waits until it is interrupted."""
     (tmp_path / "torch.py").write_text(
         "import time\nprint('loading', flush=True)\ntime.sleep(600)\n"
     )
     process = subprocess.Popen(
-        [sys.executable, str(_SCRIPTS / script)],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        [sys.executable, *command],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{_SCRIPTS}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

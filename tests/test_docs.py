@@ -59,7 +59,7 @@ def test_configurations_that_are_named_exist(page):
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_configuration_is_taken_by_its_command(config, capsys):
-    command, before = COMMANDS[config.parent.name]
+    command, before = COMMANDS[config.relative_to(REPOSITORY / "configs").parts[0]]
     with pytest.raises(SystemExit) as ended:
         run_command(command, [*before, f"--config={config}", "--print_config"])
     printed = capsys.readouterr()

@@ -6,10 +6,12 @@ what the real one does: load its library `_C` if it can, then register a shape f
 
 from __future__ import annotations
 
-import os
+import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -46,23 +48,68 @@ for _name in ("nms", "qnms"):
 """
 
 
-def run(code: str, *path: Path) -> subprocess.CompletedProcess[str]:
+# Importing torch takes seconds: one process does it, and each case runs in a fork of it.
+SERVER = """
+import json, os, sys, traceback
+import torch
+
+for line in sys.stdin:
+    code, path, folder, errors = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
+        sys.path[:1] = path
+        os.chdir(folder)
+        status = 0
+        try:
+            exec(code, {"__name__": "__main__"})
+        except SystemExit as end:
+            print(end, file=sys.stderr)
+            status = 0 if end.code is None else 1
+        except BaseException:
+            traceback.print_exc()
+            status = 1
+        sys.stderr.flush()
+        os._exit(status)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+
+
+@dataclass
+class Ended:
+    returncode: int
+    stderr: str
+
+
+@pytest.fixture
+def run(server: subprocess.Popen[str], tmp_path: Path) -> Callable[..., Ended]:
     """Runs Python code with the given folders first on its module path."""
     repository = Path(__file__).parents[1]
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, repository]))},
-        cwd=path[0] if path else repository,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    errors = tmp_path / "errors.txt"
+
+    def run(code: str, *path: Path) -> Ended:
+        folders = [str(folder) for folder in (*path, repository)]
+        print(json.dumps([code, folders, folders[0], str(errors)]), file=server.stdin, flush=True)
+        return Ended(int(server.stdout.readline()), errors.read_text())
+
+    return run
 
 
-def succeeds(code: str, *path: Path) -> None:
-    done = run(code, *path)
-    assert done.returncode == 0, done.stderr
+@pytest.fixture
+def succeeds(run: Callable[..., Ended]) -> Callable[..., None]:
+    def succeeds(code: str, *path: Path) -> None:
+        done = run(code, *path)
+        assert done.returncode == 0, done.stderr
+
+    return succeeds
 
 
 def fake_torchvision(folder: Path) -> Path:
@@ -103,28 +150,28 @@ else:
 """
 
 
-def test_a_broken_install_dies_without_the_repair(broken):
+def test_a_broken_install_dies_without_the_repair(run, broken):
     done = run("import torchvision", broken)
     assert done.returncode != 0
     assert "operator torchvision::nms does not exist" in done.stderr
 
 
-def test_a_broken_install_is_repaired(broken):
+def test_a_broken_install_is_repaired(succeeds, broken):
     succeeds(REPAIRED.format(folder=str(broken)), broken)
 
 
-def test_an_install_without_any_library_is_repaired(tmp_path):
+def test_an_install_without_any_library_is_repaired(succeeds, tmp_path):
     fake_torchvision(tmp_path)
     succeeds(REPAIRED.format(folder=str(tmp_path)), tmp_path)
 
 
-def test_another_library_beside_the_operators_does_not_count_as_them(broken):
+def test_another_library_beside_the_operators_does_not_count_as_them(succeeds, broken):
     suffix = EXTENSION_SUFFIXES[-1]
     shutil.copy(torch._C.__file__, broken / "torchvision" / f"_C_other{suffix}")
     succeeds(REPAIRED.format(folder=str(broken)), broken)
 
 
-def test_a_repair_by_someone_else_is_tolerated(broken):
+def test_a_repair_by_someone_else_is_tolerated(succeeds, broken):
     succeeds(
         """
 import torch
@@ -136,7 +183,7 @@ other.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     )
 
 
-def test_a_sound_install_is_left_as_it_is(sound):
+def test_a_sound_install_is_left_as_it_is(succeeds, sound):
     succeeds(
         f"""
 import torch
@@ -153,7 +200,7 @@ assert torchvision.SOUND
     )
 
 
-def test_nothing_to_do_if_torchvision_is_absent_or_already_imported(sound):
+def test_nothing_to_do_if_torchvision_is_absent_or_already_imported(succeeds, sound):
     succeeds(
         """
 import importlib.util, sys, types, torch
@@ -174,7 +221,7 @@ assert not hasattr(torch.ops.torchvision, "nms"), "a schema was declared"
     )
 
 
-def test_this_environment_imports():
+def test_this_environment_imports(succeeds):
     succeeds(
         """
 import ggl_lightning, torchvision, torchmetrics, pytorch_lightning, torch

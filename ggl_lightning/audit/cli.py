@@ -1,4 +1,4 @@
-"""``python audit.py``: LightningCLI around one audit."""
+"""LightningCLI around one audit."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from ggl_lightning.audit.shortcuts import (
 from ggl_lightning.cli import USER_ERROR_EXIT_CODE
 from ggl_lightning.command_line import arguments
 from ggl_lightning.command_line.lightning_cli import CommandCLI, lightnings_mistakes
+from ggl_lightning.command_line.shipped import ShippedConfigurations
 from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import UserError, check_choice
 from ggl_lightning.interruption import run_interruptibly
@@ -52,6 +53,8 @@ class SaveAuditConfig(SaveConfigCallback):
 
 class AuditCLI(CommandCLI):
     """Shortcuts for the settings users change most, and TensorBoard inside the run folder."""
+
+    shipped = ShippedConfigurations("audit")
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the shortcuts."""

@@ -1,4 +1,4 @@
-"""The ``train_client.py`` command: train a client model, or export it from a checkpoint."""
+"""The command that trains client models: train a client model, or export it from a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from ggl_lightning.clients.trained import (
     read_training_checkpoint,
 )
 from ggl_lightning.clients.training import ClientTraining
+from ggl_lightning.command_line.shipped import ShippedConfigurations
 from ggl_lightning.training_cli import TrainingCLI, run_training_command
 
 
 def main(args: list[str]) -> int:
-    """Runs ``train_client.py``.
+    """Trains a client model, or exports it.
 
     Args:
         args: ``export ...``, or the arguments of a LightningCLI: ``fit --config FILE ...``.
@@ -38,7 +39,7 @@ def export(ckpt: str, output: str, provenance: str = "") -> None:
     """Writes a trained client model as a bare safetensors file.
 
     Args:
-        ckpt: Checkpoint of ``train_client.py fit``.
+        ckpt: Checkpoint of a training of this command.
         output: File to write, ``*.safetensors``.
         provenance: Free text kept in the file: data, command and seed of the training.
     """
@@ -54,6 +55,8 @@ def export(ckpt: str, output: str, provenance: str = "") -> None:
 
 class ClientCLI(TrainingCLI):
     """`TrainingCLI` whose checkpoints keep the settings of the run."""
+
+    shipped = ShippedConfigurations("client")
 
     def trained_settings(self, ckpt_path: str) -> dict[str, Any] | None:
         """See `TrainingCLI.trained_settings`."""

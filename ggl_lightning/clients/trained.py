@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from torch import Tensor, nn
 
+from ggl_lightning.command_names import as_called
 from ggl_lightning.errors import UserError
 from ggl_lightning.weight_files import (
     check_finite,
@@ -49,8 +50,8 @@ def class_path(model: nn.Module) -> str:
 def load_trained_client(model: nn.Module, path: str | Path) -> ClientMetadata:
     """Loads trained weights into a client model; never runs code from the file.
 
-    Reads what ``train_client.py export`` writes, checkpoints of ``train_client.py fit``, and files
-    of a state dict such as torchvision's, in whatever `find_weights` finds it.
+    Reads what ``ggl-train-client export`` writes, checkpoints of ``ggl-train-client fit``, and
+    files of a state dict such as torchvision's, in whatever `find_weights` finds it.
 
     Args:
         model: The client model, changed in place. If an error is raised, it is unchanged.
@@ -88,7 +89,7 @@ def export_trained_client(ckpt: str | Path, output: str | Path, provenance: str)
     """Writes the client model of a training checkpoint as a bare safetensors file.
 
     Args:
-        ckpt: Checkpoint of ``train_client.py fit``.
+        ckpt: Checkpoint of ``ggl-train-client fit``.
         output: File to write, ``*.safetensors``, with the metadata inside.
         provenance: Free text kept in the file: data, command and seed of the training.
 
@@ -109,7 +110,7 @@ def export_trained_client(ckpt: str | Path, output: str | Path, provenance: str)
 
 
 def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Reads a checkpoint of ``train_client.py fit``.
+    """Reads a checkpoint of ``ggl-train-client fit``.
 
     Args:
         path: The file.
@@ -120,7 +121,8 @@ def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
     saved = read_checkpoint(path)
     if not isinstance(saved, dict) or not isinstance(saved.get(CHECKPOINT_KEY), Mapping):
         raise UserError(
-            f"{str(path)!r} is not a checkpoint of client training (train_client.py fit)."
+            f"{str(path)!r} is not a checkpoint of client training "
+            f"({as_called('ggl-train-client')} fit)."
         )
     return saved
 

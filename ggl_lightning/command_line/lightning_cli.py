@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -17,14 +17,18 @@ from pytorch_lightning.cli import (
     LightningCLI,
     _InstantiatorFn,
 )
-from yaml.representer import RepresenterError
 
 from ggl_lightning.command_line import arguments
 from ggl_lightning.command_line.messages import one_line
 from ggl_lightning.command_line.nulls import check_nulls
 from ggl_lightning.command_line.parsers import ConfigurationParser
 from ggl_lightning.command_line.refusal import Refusal, surfacing
-from ggl_lightning.command_line.unions import read_whole_numbers_as_such
+from ggl_lightning.command_line.shipped import (
+    ConfigurationAction,
+    ListAction,
+    ShippedConfigurations,
+)
+from ggl_lightning.command_line.unions import read_numbers_as_such
 from ggl_lightning.command_line.yaml_text import use_for_configurations
 from ggl_lightning.errors import UserError
 
@@ -42,7 +46,6 @@ _UNSUITABLE = (
     TypeError,
     ValueError,
 )
-_NOT_YAML = re.compile(r"cannot represent an object', (.*?)\)")
 _HARDWARE = ("accelerator", "devices", "strategy", "num_nodes", "precision")
 _SLURM_HINT = " Outside of a job, unset SLURM_NTASKS or set SLURM_JOB_NAME=interactive."
 
@@ -63,6 +66,9 @@ def lightnings_mistakes() -> Iterator[None]:
 class CommandCLI(LightningCLI):
     """What the commands share that build a model, data and a trainer.
 
+    Attributes:
+        shipped: The configurations that ``--config`` finds by name; each command has its own.
+
     Args:
         **kwargs: As for LightningCLI.
 
@@ -70,12 +76,33 @@ class CommandCLI(LightningCLI):
         UserError: If an argument, a configuration file or a setting of Lightning is wrong.
     """
 
+    shipped: ShippedConfigurations
+
     def __init__(self, **kwargs: Any) -> None:
         use_for_configurations()
-        read_whole_numbers_as_such()
+        read_numbers_as_such()
         self._building = False
         with surfacing(), lightnings_mistakes():
             super().__init__(parser_class=ConfigurationParser, **kwargs)
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser in which ``--config`` takes names too; Lightning's own takes paths alone."""
+        kwargs.setdefault("dump_header", [f"pytorch_lightning=={version('pytorch-lightning')}"])
+        parser = self.parser_class(**kwargs)
+        parser.add_argument(
+            "-c",
+            "--config",
+            action=ConfigurationAction,
+            shipped=self.shipped,
+            help="Path to a configuration file, or the name of one that comes with the command.",
+        )
+        parser.add_argument(
+            "--list_configs",
+            action=ListAction,
+            shipped=self.shipped,
+            help="List the configurations that come with the command, and exit.",
+        )
+        return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses the arguments, whatever their order.
@@ -98,16 +125,8 @@ class CommandCLI(LightningCLI):
                 f"seed_everything is {seed}: a seed must not be negative, nor above "
                 f"{_LARGEST_SEED}."
             )
-        try:
-            self._parser(self.config.get("subcommand")).dump(settings)
-        except (RepresenterError, ValueError) as error:
-            found = _NOT_YAML.search(str(error))
-            if found is None:
-                raise
-            raise UserError(
-                f"A setting is {found[1]}, which a configuration file cannot hold: give the "
-                "argument that has this as its default, as text or a number."
-            ) from error
+        # Refused here if it cannot be written, and not where a run keeps its settings.
+        self._parser(self.config.get("subcommand")).dump(settings)
 
     def parse_options(
         self, parser: LightningArgumentParser, before: list[str], options: list[arguments.Option]

@@ -301,6 +301,8 @@ def _unrecognised(rest: str, reason: _Reason, parser: jsonargparse.ArgumentParse
         return f"{argument!r} is not expected: settings are given as --name value."
     options = [option for action in parser._actions for option in action.option_strings]
     known = [each for each in options if each.startswith("--") and not each.endswith(".help")]
+    if name in known:  # with what follows it in quotes
+        return f"{rest!r} is one argument: an option and its value are two. Take off the quotes."
     found = nearest(name, known, cutoff=0.7)
     return f"There is no option {name}.{suggestion(found)}"
 

@@ -10,7 +10,8 @@ import re
 from typing import Any
 
 import yaml
-from jsonargparse import _loaders_dumpers, set_loader
+from jsonargparse import _loaders_dumpers, set_dumper, set_loader
+from yaml.representer import RepresenterError
 
 from ggl_lightning.command_line.refusal import Refusal
 from ggl_lightning.errors import UserError
@@ -114,6 +115,15 @@ ValueLoader.add_implicit_resolver(
 )
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes what is a text or a number with more to it, such as an enumeration's, as that."""
+
+
+_Dumper.add_multi_representer(str, lambda dumper, text: dumper.represent_str(str.__str__(text)))
+_Dumper.add_multi_representer(int, lambda dumper, number: dumper.represent_int(int(number)))
+_Dumper.add_multi_representer(float, lambda dumper, number: dumper.represent_float(float(number)))
+
+
 def _is_comment(text: str) -> bool:
     return text.lstrip().startswith("#")
 
@@ -156,9 +166,29 @@ def read_yaml(text: str, path: str | None = None) -> Any:
     return value
 
 
+def write_yaml(value: Any) -> str:
+    """Writes a configuration, keys in their order.
+
+    Raises:
+        Refusal: With a `UserError`, if there is something in it that YAML has no words for.
+    """
+    try:
+        return yaml.dump(
+            value, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False
+        )
+    except RepresenterError as error:
+        raise Refusal(
+            UserError(
+                f"A setting is {error.args[-1]}, which a configuration file cannot hold: give the "
+                "argument that has this as its default, as text or a number."
+            )
+        ) from error
+
+
 def use_for_configurations() -> None:
-    """Has jsonargparse read YAML in this way, in files and on the command line."""
+    """Has jsonargparse read and write YAML in this way, in files and on the command line."""
     set_loader("yaml", read_yaml, (yaml.YAMLError,))
+    set_dumper("yaml", write_yaml)
     # No option says how a text becomes the number that a type asks for.
     internals: Any = _loaders_dumpers
     internals.yaml_default_loader = ValueLoader

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from torchvision.datasets.folder import is_image_file
 
+from ggl_lightning.command_names import as_called
 from ggl_lightning.data.celeba_lists import ListFile, read_list
 from ggl_lightning.errors import UserError
 
@@ -318,5 +319,5 @@ def _incomplete(root: Path, problems: list[str]) -> UserError:
         f"CelebA comes from {CELEBA_URL} (aligned and cropped images, and the lists); "
         "nothing is downloaded for you.\n"
         "For a synthetic stand-in in the same layout, run "
-        "`python -m ggl_lightning.data.synthetic --root data/synthetic` and give that root."
+        f"`{as_called('ggl-faces')} --root data/synthetic` and give that root."
     )

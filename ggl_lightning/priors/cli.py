@@ -1,4 +1,4 @@
-"""The ``train_gan.py`` command: fit a prior, or export the generator of a finished run."""
+"""The command that trains priors: fit a prior, or export the generator of a finished run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from pytorch_lightning.cli import LightningArgumentParser
 
+from ggl_lightning.command_line.shipped import ShippedConfigurations
 from ggl_lightning.errors import UserError
 from ggl_lightning.priors.generator_files import export_generator, load_generator
 from ggl_lightning.priors.wgan_gp import WGANGP
@@ -17,7 +18,7 @@ _IMAGE_SIZE = "data.init_args.image_size"
 
 
 def main(args: list[str]) -> int:
-    """Runs ``train_gan.py``.
+    """Trains a prior, or exports its generator.
 
     Args:
         args: ``export ...``, or the arguments of a LightningCLI: ``fit --config FILE ...``.
@@ -51,6 +52,8 @@ def export(ckpt: str, output: str, provenance: str = "") -> None:
 
 class PriorCLI(TrainingCLI):
     """`TrainingCLI` that gives the data the model's image size, unless it is given its own."""
+
+    shipped = ShippedConfigurations("gan")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Takes the data module's image size from the model's where the user gave none.

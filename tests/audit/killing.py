@@ -1,12 +1,8 @@
-"""Runs the audit command in processes of its own, and ends them where it hurts.
-
-Importing everything takes seconds. A fork server does it once; every process is forked from it.
-"""
+"""Runs the audit command in processes of its own, and ends them where it hurts."""
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import sys
@@ -22,8 +18,8 @@ import torch
 from ggl_lightning.attacks.callbacks import SearchCallback
 from ggl_lightning.audit.cli import main
 from ggl_lightning.cli import run_command
+from tests.forks import context
 
-_PRELOADED = ["tests.audit.killing"]
 _PATIENCE = 120  # seconds until a process that does not end is taken for stuck
 
 _parent: Connection | None = None
@@ -67,8 +63,7 @@ class Killer:
     ends: Counter[int] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(_PRELOADED)
+        self._context = context()
 
     def run(self) -> tuple[int, float, float]:
         """Runs the command undisturbed.

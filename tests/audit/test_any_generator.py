@@ -109,22 +109,19 @@ def test_the_example_in_the_documentation_runs(tmp_path, monkeypatch):
     )
     (tmp_path / "mygan.py").write_text(module)
     monkeypatch.syspath_prepend(tmp_path)
-    torch.save(trained_dcgan(features=64).state_dict(), tmp_path / "netG.pth")
+    torch.save(trained_dcgan(features=8).state_dict(), tmp_path / "netG.pth")
     write_celeba_tree(tmp_path)
     config = tmp_path / "dcgan.yaml"
     config.write_text(example.replace("/data", str(tmp_path)))
-    population = "--data.attacks.cma.init_args.search.init_args.population=2"
-    without_controls = "--data.controls=[]"
-    code = run_command(
-        main,
-        [
-            "--config",
-            str(config),
-            "--budget=1",
-            population,
-            without_controls,
-            f"--out_dir={tmp_path}/runs",
-        ],
-    )
+    less = [
+        "--budget=1",
+        "--data.attacks.cma.init_args.search.init_args.population=2",
+        "--data.controls=[]",
+        "--data.decoys=1",
+        "--model.client_model.init_args.width=8",
+        "--model.random_samples=2",
+        "--model.prior.init_args.generator.init_args.ngf=8",
+    ]
+    code = run_command(main, ["--config", str(config), *less, f"--out_dir={tmp_path}/runs"])
     assert code == 0
     assert len(list((tmp_path / "runs" / "dcgan" / "cases").glob("*/result.json"))) == 2

@@ -2,9 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ggl_lightning.clients import client_update
 from ggl_lightning.seeding import seeded
+from tests.forks import Command
 from tests.tiny import TinyClient, TinyImages, TinyPrior
 
-REPOSITORY = Path(__file__).parents[2]
 NAMES = [
     f"image{index:06d}_{defense}_cma_seed0" for index in (0, 3) for defense in ("none", "noise0.1")
 ]
@@ -177,20 +174,14 @@ def test_time_limit_from_yaml_is_recorded(audit, tiny_config, tmp_path):
 
 
 def test_the_real_command_prints_a_table_and_a_resolved_configuration(tiny_config, audit, capsys):
-    done = subprocess.run(
-        [sys.executable, "audit.py", "--config", str(tiny_config), "--idx=0", "--budget=2"],
-        cwd=REPOSITORY,
-        env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr
-    header, first, second = done.stdout.splitlines()[:3]
+    command = Command("audit.py", "--config", str(tiny_config), "--idx=0", "--budget=2")
+    code, output, errors = command.end()
+    assert code == 0, errors
+    header, first, second = output.splitlines()[:3]
     assert header.split()[:3] == ["image", "defense", "attack"]
     assert first.split()[:3] == ["0", "none", "cma"]
     assert second.split()[:3] == ["0", "noise0.1", "cma"]
-    assert "summary.png" in done.stdout
+    assert "summary.png" in output
     with pytest.raises(SystemExit) as ended:
         audit("--budget", "7", "--ng_method", "PSO", "--print_config")
     assert ended.value.code == 0

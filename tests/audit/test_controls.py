@@ -23,7 +23,7 @@ def run(tmp_path_factory):
     del config["data"]["controls"]  # all of them, as by default
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(config, sort_keys=False))
-    assert run_command(main, ["--config", str(file), "--budget", "40"]) == 0
+    assert run_command(main, ["--config", str(file), "--budget", "20"]) == 0
     return folder / "tiny"
 
 
@@ -40,7 +40,7 @@ def test_controls_run_at_the_attacks_cost_and_separate_leak_from_chance(rows, ru
     assert len(rows) == 2 * (2 + 1 + 1 + 2 + 2)
     by_role = {role: [r for r in rows if r["role"] == role] for role in {r["role"] for r in rows}}
     for role in ("attack", "null_noise", "null_other", "bound"):
-        assert {row["evaluations"] for row in by_role[role]} == {40 * 10 + 1}
+        assert {row["evaluations"] for row in by_role[role]} == {20 * 10 + 1}
     for row in rows:
         assert row["status"] == "done"
         assert 1 <= row["rank_pixel"] <= row["decoys"] + 1 == 3

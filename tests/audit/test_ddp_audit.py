@@ -1,11 +1,7 @@
 """Two processes share an audit's cases and leave the table of one process."""
 
-import contextlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,42 +9,15 @@ import pytest
 import yaml
 
 from ggl_lightning.attacks.callbacks import SearchCallback
+from tests.forks import PATIENCE, Command
 
-REPOSITORY = Path(__file__).parents[2]
 VARYING = {"seconds"}
-LIMIT = 900  # seconds, until processes that do not end are taken for stuck
 
 
-@contextlib.contextmanager
-def _started(config, *arguments):
-    """The audit command in a session of its own, all of whose processes are ended at last."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(REPOSITORY),
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "audit.py", "--config", str(config), *arguments],
-        cwd=REPOSITORY,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):  # there are some only if it hangs
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def _run(config, *arguments, code=0):
+def _run(config, *arguments, code=0, command="audit.py"):
     """Runs the audit command to the end of all its processes; what it says on stderr."""
-    with _started(config, *arguments) as process:
-        _, errors = process.communicate(timeout=LIMIT)
-    assert process.returncode == code, errors
+    ended, _, errors = Command(command, "--config", str(config), *arguments).end()
+    assert ended == code, errors
     return errors
 
 
@@ -93,7 +62,9 @@ def test_two_ranks_leave_what_one_process_leaves(tiny_config, tmp_path):
     assert {row["status"] for row in again.values()} == {"done"}
     assert len(again) == 24 + 21
     assert all(again[row["name"]] == row for row in _rows(one) if row["status"] == "done")
-    # More ranks than cases.
+    # More ranks than cases, and started as installed: Lightning starts the second process alike.
+    installed = tmp_path / "ggl-audit"
+    installed.write_text("import sys\nfrom ggl_commands import audit\nsys.exit(audit())\n")
     del config["data"]["attacks"]["breaking"]
     tiny_config.write_text(yaml.safe_dump(config, sort_keys=False))
     _run(
@@ -104,6 +75,7 @@ def test_two_ranks_leave_what_one_process_leaves(tiny_config, tmp_path):
         "--idx=0",
         "--defense=none",
         *DDP,
+        command=str(installed),
     )
     assert len(_rows(tmp_path / "runs" / "few")) == 1
 
@@ -118,41 +90,36 @@ class Mark(SearchCallback):
         (self._folder / f"round{loop.round}_of_rank{trainer.global_rank}").touch()
 
 
-def _to_the_whole_session(process, how):
-    os.killpg(process.pid, how)  # as a terminal does
-
-
-def _to_the_first_process(process, how):
-    os.kill(process.pid, how)
-
-
 @pytest.mark.parametrize(
-    ("how", "send", "code", "cases"),
+    ("how", "to_all", "code", "cases"),
     [
-        (signal.SIGINT, _to_the_whole_session, 130, ["--idx=[0, 3]"]),
+        (signal.SIGINT, True, 130, ["--idx=[0, 3]"]),
         # One rank has no case: it waits for the other.
-        (signal.SIGTERM, _to_the_first_process, 143, ["--idx=0"]),
-        (signal.SIGTERM, _to_the_whole_session, 143, ["--idx=[0, 3]"]),
+        (signal.SIGTERM, False, 143, ["--idx=0"]),
+        (signal.SIGTERM, True, 143, ["--idx=[0, 3]"]),
     ],
 )
-def test_two_ranks_are_interrupted_as_one(tiny_config, tmp_path, how, send, code, cases):
+def test_two_ranks_are_interrupted_as_one(tiny_config, tmp_path, how, to_all, code, cases):
     config = yaml.safe_load(tiny_config.read_text())
     marks = tmp_path / "marks"
     marks.mkdir()
     mark = {"class_path": "tests.audit.test_ddp_audit.Mark", "init_args": {"folder": str(marks)}}
     config["trainer"]["callbacks"].append(mark)
     tiny_config.write_text(yaml.safe_dump(config, sort_keys=False))
-    deadline = time.monotonic() + LIMIT
+    deadline = time.monotonic() + PATIENCE
     searching = 2 if "3" in cases[0] else 1
     endless = ("--budget=1000000", "--defense=none")
-    with _started(tiny_config, *endless, *cases, *DDP) as process:
+    command = Command("audit.py", "--config", str(tiny_config), *endless, *cases, *DDP)
+    try:
         while len(list(marks.glob("round3_of_rank?"))) < searching:
-            assert process.poll() is None, process.stderr.read()
+            assert command.poll() is None, command.end()
             assert time.monotonic() < deadline, "the ranks do not come to their searches"
             time.sleep(0.1)
-        send(process, how)
-        _, errors = process.communicate(timeout=LIMIT)
-    assert process.returncode == code, errors
+        command.send_signal(how, to_all)
+        ended, _, errors = command.end()
+    finally:
+        command.kill()
+    assert ended == code, errors
     assert "The same command goes on from here." in errors
     assert "Traceback" not in errors
     kept = list(tmp_path.glob("runs/tiny/cases/*/snapshot.safetensors"))

@@ -20,8 +20,7 @@ from ggl_lightning.audit.cli import main
 from ggl_lightning.audit.run.patience import Patience
 from ggl_lightning.cli import run_command
 from ggl_lightning.errors import UserError
-
-LIMIT = 900  # seconds, until a process that does not end is taken for stuck
+from tests.forks import PATIENCE, context
 
 
 def _rank(rank, file, delay, dies, results):
@@ -50,15 +49,15 @@ def _rank(rank, file, delay, dies, results):
 
 
 def _meet(tmp_path, delay, dies=False, wait=True):
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
+    fork = multiprocessing.get_context("fork")
+    results = fork.Queue()
     arguments = (str(tmp_path / "store"), delay, dies, results)
-    processes = [context.Process(target=_rank, args=(r, *arguments)) for r in (0, 1)]
+    processes = [fork.Process(target=_rank, args=(r, *arguments)) for r in (0, 1)]
     for process in processes:
         process.start()
-    found = results.get(timeout=LIMIT)
+    found = results.get(timeout=PATIENCE)
     for process in processes:
-        process.join(LIMIT)
+        process.join(PATIENCE)
         assert process.exitcode is not None
     return found
 
@@ -111,20 +110,18 @@ def _free_port():
 
 def _both_ranks(config, folder, *more):
     """Runs an audit on two ranks to its end; returns their exit codes and what they print."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.audit.killing"])
     arguments = ["--config", str(config), "--trainer.strategy=ddp", "--trainer.devices=2", *more]
     port = _free_port()
     logs = [folder / f"log{rank}" for rank in (0, 1)]
     ranks = [
-        context.Process(target=_audit_rank, args=(rank, port, arguments, str(logs[rank])))
+        context().Process(target=_audit_rank, args=(rank, port, arguments, str(logs[rank])))
         for rank in (0, 1)
     ]
     for rank in ranks:
         rank.start()
     try:
         for rank in ranks:
-            rank.join(LIMIT)
+            rank.join(PATIENCE)
         return [rank.exitcode for rank in ranks], [log.read_text() for log in logs]
     finally:
         for rank in ranks:

@@ -24,6 +24,7 @@ model:
   exp_name: in_range
 data:
   images: {class_path: tests.tiny.ShippedPriorImages}
+  controls: []
   defenses:
     none: {class_path: ggl_lightning.defenses.NoDefense}
   attacks:

@@ -1,13 +1,11 @@
 """Recorded updates, audited by the real command."""
 
-import csv
 import json
 
 import pytest
 import torch
 import yaml
 from torch.nn import functional as F
-from torchvision.utils import save_image
 
 from ggl_lightning.seeding import seeded
 from ggl_lightning.updates import record_update

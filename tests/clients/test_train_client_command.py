@@ -1,8 +1,5 @@
 """The command line: a client model really learns, and its accuracy travels with its weights."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,8 +15,7 @@ from ggl_lightning.clients.cli import main
 from ggl_lightning.clients.training import ClientTraining
 from ggl_lightning.seeding import seeded
 from tests.clients.tiny_task import BrightOrDark, bright_or_dark
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.forks import REPOSITORY, Command
 
 CONFIG = """
 seed_everything: 1
@@ -62,16 +58,8 @@ def accuracy(model: nn.Module, count: int = 100) -> float:
 
 
 def test_train_export_load_resume(tmp_path, config, capsys):
-    command = [sys.executable, str(REPOSITORY / "train_client.py"), "fit", "--config", str(config)]
-    done = subprocess.run(
-        command,
-        cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr
+    code, _, errors = Command("train_client.py", "fit", "--config", str(config)).end()
+    assert code == 0, errors
 
     best = tmp_path / "run/version_0/checkpoints/best.ckpt"
     output = tmp_path / "out/client.safetensors"

@@ -1,9 +1,14 @@
 """YAML keeps what its writer meant, where YAML 1.1 would read something else."""
 
+import enum
+
+import numpy as np
 import pytest
 
+from ggl_lightning.cli import run_command
+from ggl_lightning.clients.cli import main
 from ggl_lightning.command_line.refusal import Refusal, surfacing
-from ggl_lightning.command_line.yaml_text import read_yaml
+from ggl_lightning.command_line.yaml_text import read_yaml, write_yaml
 from ggl_lightning.errors import UserError
 
 
@@ -73,3 +78,30 @@ def test_a_configuration_that_is_none_is_refused_with_its_file(text, problem):
 
 def test_no_union_of_types_swallows_a_refusal():
     assert not issubclass(Refusal, Exception)
+
+
+class Interval(enum.StrEnum):
+    step = "step"
+
+
+class Count(enum.IntEnum):
+    two = 2
+
+
+def test_enumerations_are_written_as_what_they_stand_for():
+    told = {"b": Interval.step, "a": [Count.two, True, np.float64(0.5), None], "c": "010"}
+    assert read_yaml(write_yaml(told)) == {"b": "step", "a": [2, True, 0.5, None], "c": "010"}
+    assert list(read_yaml(write_yaml(told))) == ["b", "a", "c"]
+
+
+def test_what_yaml_has_no_words_for_is_refused():
+    with pytest.raises(UserError, match="1j, which a configuration file cannot hold"), surfacing():
+        write_yaml({"a": {"b": 1j}})
+
+
+def test_settings_with_an_enumeration_by_default_are_printed(capsys):
+    arguments = ["fit", "--config=configs/client/synthetic32.yaml", "--print_config"]
+    with pytest.raises(SystemExit) as end:
+        run_command(main, [*arguments, "--trainer.callbacks=pytorch_lightning.callbacks.Timer"])
+    assert end.value.code == 0
+    assert "interval: step\n" in capsys.readouterr().out

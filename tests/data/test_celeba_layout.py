@@ -243,7 +243,7 @@ def test_an_empty_or_absent_root_says_where_celeba_comes_from(tmp_path, exists):
     assert str(root / "celeba") in message
     assert "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html" in message
     assert "nothing is downloaded" in message
-    assert "python -m ggl_lightning.data.synthetic --root" in message
+    assert "`ggl-faces --root data/synthetic`" in message
     assert all(name in message for name in [*LISTS, "img_align_celeba"])
 
 

@@ -18,9 +18,9 @@ from torchvision.datasets import CelebA
 from ggl_lightning.cli import run_command
 from ggl_lightning.data.celeba_layout import ATTRIBUTES, check_celeba_root
 from ggl_lightning.data.synthetic import draw_face, write_synthetic_celeba
-from ggl_lightning.data.synthetic.__main__ import _command
 from ggl_lightning.data.synthetic.attributes import describe
 from ggl_lightning.data.synthetic.canvas import double, ramp, smooth_field
+from ggl_lightning.data.synthetic.cli import main
 from ggl_lightning.data.synthetic.features import mouth_corner
 from ggl_lightning.data.synthetic.lists import partition
 from ggl_lightning.data.synthetic.pose import Pose
@@ -447,12 +447,12 @@ def test_the_command_writes_a_tree_and_a_contact_sheet(
 ) -> None:
     sheet = tmp_path / "sheet.png"
     arguments = ["--root", str(tmp_path), "--count", "2", "--contact_sheet", str(sheet), "--quiet"]
-    assert run_command(_command, arguments) == 0
+    assert run_command(main, arguments) == 0
     assert "2 synthetic faces" in capsys.readouterr().out
     assert len(check_celeba_root(tmp_path).names) == 2
     with Image.open(sheet) as picture:
         assert picture.size == (8 * 178 * 5 // 8, 6 * 218 * 5 // 8)
-    assert run_command(_command, ["--root", str(tmp_path), "--count", "0"]) == 2
+    assert run_command(main, ["--root", str(tmp_path), "--count", "0"]) == 2
     assert "count is 0" in capsys.readouterr().err
     missing = ["--contact_sheet", str(tmp_path / "none" / "sheet.png")]
-    assert run_command(_command, missing) == 2
+    assert run_command(main, missing) == 2

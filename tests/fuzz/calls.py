@@ -111,12 +111,16 @@ def _spelled_out(path: Path, node: Node, config: dict[str, Any]) -> Iterator[tup
     if len(path) > 1 or name in {"model", "data", "trainer"}:
         yield from leaves(node, path)
         return
-    own = {"seed_everything", "ckpt_path", "weights_only"}
-    if name not in own and isinstance(node, Scalar) and means(node, None):
-        return  # a shortcut that is not used
+    is_name = name in {"ckpt_path", "defense"}  # there is a defense that is called none
+    if not is_name and isinstance(node, Scalar) and means(node, None):
+        return  # a shortcut that is not used, or a setting that is left to its default
+    if name == "seed_everything" and isinstance(node, Scalar) and means(node, True):
+        return  # any seed
     attacks = (config.get("data") or {}).get("attacks") or {}
     if name in SHORTCUTS:
         yield SHORTCUTS[name], node
+        if name == "gpu":
+            yield ("trainer", "accelerator"), Scalar("gpu")
     elif name in FOR_EVERY_ATTACK:
         for attack in attacks:
             yield ("data", "attacks", attack, "init_args", name), node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -240,8 +241,10 @@ class Draft:
 
     def note(self, change: str, *mentions: str) -> None:
         self.changes.append(change)
-        # A home folder is written out, and a long text cut.
-        self.mentions.update(mention.removeprefix("~/")[:60] for mention in mentions if mention)
+        for mention in mentions:
+            # A home folder is written out, a long text cut, and quotes may be what was typed.
+            bare = mention.strip("'\"").removeprefix("~/")[:60]
+            self.mentions.update(name for name in (bare or mention, *_within(mention)) if name)
 
     def call(self) -> Call:
         """What is typed in the end."""
@@ -289,7 +292,18 @@ def _draw_path(draw: DrawFn, draft: Draft) -> Path:
 
 def _keys(path: Path) -> tuple[str, ...]:
     """The names by which a message may call a setting: it, and what it is part of."""
-    return tuple(step for step in path[-3:] if not step.isdecimal())
+    own = tuple(step for step in path[-3:] if not step.isdecimal())
+    return (*own, "federated training") if "utility" in own else own
+
+
+def _within(text: str) -> list[str]:
+    """The names in a value, by which a message may call it: of its keys and of its classes."""
+    names = []
+    for path, node in leaves(_as_node(text)):
+        names += path
+        if path[-1:] == ("class_path",) and isinstance(node, Scalar):
+            names.append(node.content.rpartition(".")[2])
+    return names
 
 
 def _typo(draw: DrawFn, name: str) -> str:
@@ -405,7 +419,7 @@ def _set(draw: DrawFn, draft: Draft) -> None:
     put(draft.tree, path, _as_node(text))
     if isinstance(_as_node(text), Scalar) and text in _BROKEN_YAML:
         draft.content = write(draft.tree).encode()
-    draft.note(f"{_dotted(path)}: {text}", text.strip("'\""), *_keys(path))
+    draft.note(f"{_dotted(path)}: {text}", text, *_keys(path))
 
 
 def _break_yaml(draw: DrawFn, draft: Draft) -> None:
@@ -420,13 +434,13 @@ def _set_in_trainer(draw: DrawFn, draft: Draft) -> None:
     path = ("trainer", draw(st.sampled_from(sorted(_TRAINER))))
     text = _good_or_bad(draw, draft, path, None)
     put(draft.tree, path, _as_node(text))
-    draft.note(f"{_dotted(path)}: {text}", text.strip("'\""), *_keys(path))
+    draft.note(f"{_dotted(path)}: {text}", text, *_keys(path))
 
 
 def _option(draw: DrawFn, draft: Draft, name: str, text: str, path: Path) -> None:
     words = draw(st.sampled_from([[f"--{name}", text], [f"--{name}={text}"]]))
     draft.options.append((words, path, _as_node(text)))
-    draft.note(shlex.join(words), text.strip("'\""), *_keys(path), *name.split("."))
+    draft.note(shlex.join(words), text, *_keys(path), *name.split("."))
 
 
 def _give_option(draw: DrawFn, draft: Draft) -> None:
@@ -498,7 +512,7 @@ def _second_file(draw: DrawFn, draft: Draft) -> None:
             continue
         text = _good_or_bad(draw, draft, path, _current(draft, path))
         put(overlay, path, _as_node(text))
-        draft.note(f"second file: {_dotted(path)}: {text}", text.strip("'\""), *_keys(path))
+        draft.note(f"second file: {_dotted(path)}: {text}", text, *_keys(path))
     if overlay.pairs:
         draft.overlays.append(overlay)
 
@@ -560,7 +574,7 @@ def _bad_words(draw: DrawFn, draft: Draft) -> None:
 
 
 def _parts(words: list[str]) -> list[str]:
-    return [part for word in words for part in (word, *word.replace("=", ".").split(".")) if part]
+    return [part for word in words for part in (word, *re.split("[ =.]", word)) if part]
 
 
 def _bad_subcommand(draw: DrawFn, draft: Draft) -> None:
@@ -646,7 +660,7 @@ def shipped() -> dict[str, Mapping]:
     folder = REPOSITORY / "configs"
     return {
         path.relative_to(folder).as_posix(): parse(path.read_text())
-        for path in sorted(folder.glob("*/*.yaml"))
+        for path in sorted(folder.rglob("*.yaml"))
     }
 
 

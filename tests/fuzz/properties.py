@@ -13,6 +13,7 @@ from tests.fuzz.runner import Ending
 _CODES = {0, 2, 3}
 _LONGEST = 1500
 _MOST_LINES = 20
+_TRIAL = "a trial of a few batches. It writes nothing"  # what is said of trainer.fast_dev_run
 
 
 def faults(call: Call, ending: Ending) -> list[str]:
@@ -68,6 +69,8 @@ def faults_of_run(call: Call, ending: Ending) -> list[str]:
         for path in ending.left
         if PurePosixPath(path).name == "config.yaml"
     }
+    if _TRIAL in ending.errors:
+        return [f"a trial leaves behind {sorted(ending.left)[:5]}"] if ending.left else []
     if len(folders) != 1:
         return [f"{len(folders)} run folders"]
     folder = folders.pop()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.fuzz.calls import Call
+from tests.fuzz.changes import Draft
 from tests.fuzz.properties import faults, faults_of_run
-from tests.fuzz.yaml_tree import Scalar, leaves, means, parse, write
+from tests.fuzz.yaml_tree import Mapping, Scalar, leaves, means, parse, write
 
 
 @pytest.fixture
@@ -111,6 +114,49 @@ def test_what_is_said_later_counts():
     assert len(Call("audit.py", [], {}, given).neglected({"a": {"b": 1}})) == 1
 
 
+def test_the_defense_that_is_called_none_takes_the_place_of_all():
+    std = ("data", "defenses", "noise", "init_args", "std")
+    asked = Call("audit.py", [], {}, [(std, Scalar("0.1")), (("defense",), Scalar("none"))])
+    left = {"none": {"class_path": "ggl_lightning.defenses.NoDefense"}}
+    assert asked.neglected({"data": {"defenses": left}}) == []
+
+
+def test_choosing_a_gpu_chooses_the_accelerator():
+    given = [(("trainer", "accelerator"), Scalar("cpu")), (("gpu",), Scalar("0"))]
+    asked = Call("audit.py", [], {}, given)
+    assert asked.neglected({"trainer": {"accelerator": "gpu", "devices": [0]}}) == []
+    assert len(asked.neglected({"trainer": {"accelerator": "cpu", "devices": 1}})) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("weights_only", "null", True),  # the default
+        ("seed_everything", "", 0),
+        ("seed_everything", "yes", 0),  # any
+    ],
+)
+def test_what_is_left_to_its_default_is_not_lost(name, text, value):
+    assert Call("train_gan.py", [], {}, [((name,), Scalar(text))]).neglected({name: value}) == []
+    assert Call("train_gan.py", [], {}, [((name,), Scalar("7"))]).neglected({name: value}) != []
+
+
+def test_a_trial_leaves_no_run_folder(run):
+    say = "import sys; print('trainer.fast_dev_run is True: a trial of a few batches. It writes "
+    say += "nothing: no logs.', file=sys.stderr)\n"
+    assert faults_of_run(call(), run(say)) == []
+    assert faults_of_run(call(), run(say + "open('new', 'w')")) == [
+        "a trial leaves behind ['here/new']"
+    ]
+
+
+def test_a_refusal_may_name_a_value_by_what_is_in_it():
+    draft = Draft("audit.py", [], Mapping(), costly=False, things=Path())
+    draft.note("a", "{class_path: a.b.RandomImages, init_args: {count: 0}}", "''")
+    assert {"RandomImages", "count", "''"} <= draft.mentions
+    assert "0" not in draft.mentions
+
+
 @pytest.mark.parametrize(
     ("text", "same", "other"),
     [
@@ -125,9 +171,10 @@ def test_what_is_said_later_counts():
         ("~", [None, "~"], ["", "/root", False]),
         ("''", ["", None], ["''x", 0]),
         ("1", [1, 1.0, [1], "1"], [True, 2, [1, 1], {}]),
+        ("~/a", ["~/a", "/home/x/a"], ["/home/x/b", "a"]),
         ("Noise", ["Noise", "a.b.Noise", {"class_path": "a.Noise"}], ["a.Noise2", {}]),
         ("{a: 1}", [{"a": 1}, {"a": 1, "b": 2}], [{"a": 2}, {"b": 1}, 1, None]),
-        ("[1, x]", [[1, "x"]], [[1], ["x", 1], "[1, x]"]),
+        ("[1, x]", [[1, "x"], "[1, x]"], [[1], ["x", 1], "[1, y]", "[", "1"]),
     ],
 )
 def test_a_value_means_what_was_written_or_not(text, same, other):

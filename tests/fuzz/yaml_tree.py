@@ -174,6 +174,8 @@ def means(node: Node, value: Any) -> bool:
     A text is the very text, quotes aside; a number has the value its digits have in base ten
     (or behind 0x, 0o and 0b); a class may be named in short.
     """
+    if isinstance(value, str) and not isinstance(node, Scalar):
+        return _parses_to(value, node)  # a list, say, where any text will do
     if isinstance(node, Mapping):
         if isinstance(value, dict) and "class_path" in value and "class_path" not in node:
             value = value.get("init_args") or {}
@@ -192,11 +194,19 @@ def means(node: Node, value: Any) -> bool:
     if isinstance(value, int | float):
         return _same_number(text, value)
     if isinstance(value, str):
-        return value in {text, node.text} or _names_class(text, value)
+        at_home = text.startswith("~/") and value.endswith(text[1:])  # written out
+        return value in {text, node.text} or at_home or _names_class(text, value)
     if isinstance(value, dict):  # a class by its name alone
         return _names_class(text, str(value.get("class_path")))
     # A single value where a list is allowed.
     return isinstance(value, list) and len(value) == 1 and means(node, value[0])
+
+
+def _parses_to(text: str, node: Node) -> bool:
+    try:
+        return parse(text) == node
+    except yaml.YAMLError:
+        return False
 
 
 def _names_class(text: str, value: str) -> bool:

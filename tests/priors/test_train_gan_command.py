@@ -1,9 +1,6 @@
 """The command line: errors, resuming after SIGTERM, export."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,9 +10,7 @@ import torch
 from ggl_lightning.cli import run_command
 from ggl_lightning.priors.cli import main
 from ggl_lightning.priors.generator_files import load_generator, read_metadata
-
-HERE = Path(__file__).parent
-REPOSITORY = HERE.parents[1]
+from tests.forks import PATIENCE, REPOSITORY, Command
 
 # 150 batches an epoch, long enough to be interrupted in the middle.
 CONFIG = """
@@ -52,27 +47,20 @@ def config(tmp_path) -> Path:
     return path
 
 
-def wait_for(path: Path, process: subprocess.Popen, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+def wait_for(path: Path, command: Command) -> None:
+    deadline = time.monotonic() + PATIENCE
     while not path.exists():
-        assert process.poll() is None, process.communicate()
+        assert command.poll() is None, command.end()
         assert time.monotonic() < deadline, f"{path} did not appear"
         time.sleep(0.02)
 
 
 def test_a_run_cut_by_sigterm_goes_on_where_it_was(tmp_path, config, capsys):
-    command = [sys.executable, str(REPOSITORY / "train_gan.py"), "fit", "--config", str(config)]
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for(tmp_path / "run/version_0/samples/batch_0000010.png", process, seconds=900)
-    process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=900)
-    assert process.returncode == 143
+    command = Command("train_gan.py", "fit", "--config", str(config))
+    wait_for(tmp_path / "run/version_0/samples/batch_0000010.png", command)
+    command.send_signal(signal.SIGTERM)
+    code, _, error = command.end()
+    assert code == 143
     assert "Interrupted. To go on, give the same command with --ckpt_path" in error
 
     last = tmp_path / "run/version_0/checkpoints/last.ckpt"

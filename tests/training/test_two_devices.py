@@ -2,55 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from tests.forks import PATIENCE, Command
 from tests.training.configurations import write_config
 
-REPOSITORY = Path(__file__).parents[2]
-PATIENCE = 900  # seconds until a command is taken to hang
 DDP = ["--trainer.devices=2", "--trainer.strategy=ddp"]
 
 
-def start(kind: str, config: Path, *arguments: str) -> subprocess.Popen:
+def start(kind: str, config: Path, *arguments: str) -> Command:
     script = {"gan": "train_gan.py", "client": "train_client.py"}[kind]
-    return subprocess.Popen(
-        [sys.executable, str(REPOSITORY / script), "fit", f"--config={config}", *DDP, *arguments],
-        cwd=config.parent,
-        env={
-            **os.environ,
-            **{"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,  # a group of its own, to be ended together
-    )
+    return Command(script, "fit", f"--config={config}", *DDP, *arguments, folder=config.parent)
 
 
-def end(process: subprocess.Popen, seconds: float = PATIENCE) -> tuple[int, str]:
+def end(command: Command, seconds: float = PATIENCE) -> tuple[int, str]:
     """The exit code and what was printed; a hang ends as a failure."""
-    try:
-        output, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
-        raise AssertionError(f"the command hangs:\n{output}") from None
-    return process.returncode, output
+    code, output, errors = command.end(seconds)
+    return code, errors + output
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> None:
+def wait_for(condition: Callable[[], object], command: Command) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise AssertionError(end(process, seconds=0)[1])
+        if command.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(end(command, seconds=0)[1])
         time.sleep(0.05)
 
 
@@ -60,7 +40,7 @@ def test_a_prior_stopped_by_ctrl_c_goes_on_to_the_end(tmp_path):
     first = tmp_path / "runs/version_0"
     # Pictures of one rank, in the midst of training.
     wait_for(lambda: len(list(first.glob("samples/*.png"))) > 1, process)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    process.send_signal(signal.SIGINT, to_all=True)
     code, output = end(process)
     assert code == 130, output
     last = first / "checkpoints/last.ckpt"

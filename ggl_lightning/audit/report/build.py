@@ -15,6 +15,7 @@ from ggl_lightning.audit.results.collect import Results, collect
 from ggl_lightning.audit.results.numbers import dumps
 from ggl_lightning.audit.results.schema import Row
 from ggl_lightning.audit.statistics import compute_statistics
+from ggl_lightning.command_names import as_called
 from ggl_lightning.errors import UserError
 
 
@@ -59,7 +60,7 @@ def write_report(results: Results, output: Path) -> Path:
     except OSError as error:
         raise UserError(
             f"The report cannot be written to {output} ({error.strerror}): mend that, or write it "
-            "elsewhere with audit.py report RUN_DIR --output DIR."
+            f"elsewhere with {as_called('ggl-audit')} report RUN_DIR --output DIR."
         ) from error
     return output / "report.html"
 

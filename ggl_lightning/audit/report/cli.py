@@ -1,4 +1,4 @@
-"""``python audit.py report``: builds the report again, or merges several runs into one."""
+"""The report command: builds the report again, or merges several runs into one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from ggl_lightning.audit.report.build import build_report
 from ggl_lightning.command_line.home import path
 from ggl_lightning.command_line.parsers import PlainParser
+from ggl_lightning.command_names import as_called
 from ggl_lightning.errors import UserError
 
 
@@ -24,7 +25,7 @@ def main(args: list[str]) -> int:
             folder, or `build_report` refuses.
     """
     parser = PlainParser(
-        prog="audit.py report",
+        prog=f"{as_called('ggl-audit')} report",
         description="Writes report.html and its tables from the results in run folders.",
     )
     parser.add_argument("run_dir", nargs="+", type=path, metavar="RUN_DIR", help="run folders")

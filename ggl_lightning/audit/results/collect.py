@@ -114,7 +114,7 @@ def collect(run_dirs: Sequence[Path]) -> Results:
     for run_dir, label in zip(run_dirs, labels, strict=True):
         if not run_dir.is_dir():
             raise UserError(
-                f"{run_dir} is not a folder: give the folder of a run, which audit.py wrote."
+                f"{run_dir} is not a folder: give the folder of a run, which an audit wrote."
             )
         found = 0
         for kind, fields, merged in (

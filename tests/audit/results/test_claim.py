@@ -1,22 +1,19 @@
 """Two configurations started at once into one folder: the second is refused."""
 
-import os
-import subprocess
-import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from ggl_lightning.audit.results.claim import claim, release
 from ggl_lightning.errors import UserError
+from tests.forks import PATIENCE, context
 
-_HOLD = """
-import sys, time
-from pathlib import Path
-from ggl_lightning.audit.results.claim import claim
-claim(Path(sys.argv[1]), sys.argv[2])
-print("claimed", flush=True)
-sys.stdin.read()
-"""
+
+def _hold(folder, configuration, parent):
+    claim(Path(folder), configuration)
+    parent.send("claimed")
+    time.sleep(PATIENCE)
 
 
 @pytest.fixture
@@ -25,20 +22,17 @@ def holder(tmp_path):
     started = []
 
     def start(configuration, folder=tmp_path):
-        process = subprocess.Popen(
-            [sys.executable, "-c", _HOLD, str(folder), configuration],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ,
-        )
+        ours, theirs = context().Pipe()
+        process = context().Process(target=_hold, args=(str(folder), configuration, theirs))
+        process.start()
         started.append(process)
-        assert process.stdout.readline() == b"claimed\n"
+        assert ours.recv() == "claimed"
         return process
 
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.join()
     release(tmp_path)
 
 
@@ -49,7 +43,7 @@ def test_another_configuration_is_refused_until_the_first_has_ended(tmp_path, ho
     with pytest.raises(UserError, match="another configuration into"):
         claim(tmp_path, "two")
     process.kill()  # as SIGKILL leaves it
-    process.wait()
+    process.join()
     claim(tmp_path, "two")
 
 
@@ -69,6 +63,6 @@ def test_an_audit_that_starts_beside_another_one_is_refused(audit, tmp_path, hol
     assert "another configuration into" in capsys.readouterr().err
     assert not (folder / "config.yaml").exists()
     process.kill()
-    process.wait()
+    process.join()
     assert audit(*quick) == 0
     holder("another audit", folder)  # and whoever is done lets others in
