@@ -195,6 +195,7 @@ def imitate(case: Case, key: str, template: Outcome, rounds: int, random: Any) -
     }
     losses = random.random((rounds, 3)).tolist() if searched else []
     history = [RoundLosses(50 * i, *three) for i, three in enumerate(losses, 1)]
+    assert case.images is not None
     return Outcome(result, case.images.flip(3), template.artefacts, [history] if searched else [])
 
 

@@ -118,7 +118,9 @@ def _spelled(option: Option) -> Option:
         if option.name not in _MAY_BE_NULL:
             raise UserError(f"--{option.name} is {option.value!r}: give a value, or leave it out.")
         full = f"model.{option.name}"
-        value = option.value if option.name == "exp_name" else "null"  # a name is text as written
+        value: str | None = "null"
+        if option.name == "exp_name":  # a name is text as written
+            value = option.value
         return replace(option, name=full, tokens=(f"--{full}={value}", *option.tokens[2:]))
     if option.name in _FLAGS and option.value is None:
         return replace(option, value="true", tokens=(f"--{option.name}=true",))

@@ -16,7 +16,7 @@ class Grey(Attack):
     def __init__(self, value: float = 0.0) -> None:
         self.value = value
 
-    def problems(self, target, count):
+    def problems(self, target, count, procedure):
         return [] if abs(self.value) <= 1 else [f"value is {self.value}: no image has such a grey."]
 
     def run(self, received, target, seed, progress=None):

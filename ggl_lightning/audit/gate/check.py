@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ggl_lightning.attacks import Target
 from ggl_lightning.audit.gate.disk import check_room
 from ggl_lightning.audit.gate.images import image_problems, largest_label, private_indices
+from ggl_lightning.audit.gate.records import random_images, record_problems
 from ggl_lightning.audit.gate.trainer import trainer_problems
 from ggl_lightning.audit.gate.updates import update_problems
 from ggl_lightning.audit.plan.data_module import AuditDataModule
@@ -35,6 +36,8 @@ class Candidate:
         utility: The federated training, if there is one.
         run_folder: Where results go.
         grid: The cases; not set up yet.
+        believed: The procedure, if one was given: what the attacker believes of records.
+        structure: `module_identity` of the client model as it was built.
     """
 
     client_model: nn.Module
@@ -43,6 +46,8 @@ class Candidate:
     utility: FederatedTraining | None
     run_folder: RunFolder
     grid: AuditDataModule
+    believed: ClientProcedure | None
+    structure: str
 
 
 def check_audit(audit: Candidate, trainer: pl.Trainer) -> None:
@@ -61,12 +66,39 @@ def check_audit(audit: Candidate, trainer: pl.Trainer) -> None:
     problems = Problems()
     problems.extend(trainer_problems(trainer))
     folder = problems.of(audit.run_folder.check_writable)
-    images = _check_images(audit, problems) if _set_up(audit.grid, problems) else None
-    _check_models(audit, images, trainer.strategy.root_device, problems)
+    is_set_up = _set_up(audit.grid, problems)
+    device = trainer.strategy.root_device
+    if audit.grid.records is None:
+        images = _check_images(audit, problems) if is_set_up else None
+        _check_models(audit, images, device, problems)
+    else:
+        _check_records(audit, is_set_up, device, problems)
     if folder is not None and not problems:
         finished = audit.run_folder.count_results()
         problems.of(lambda: check_room(folder, audit.grid, audit.prior, finished))
     problems.raise_if_any()
+
+
+def _check_records(
+    audit: Candidate, is_set_up: bool, device: torch.device, problems: Problems
+) -> None:
+    """Prior, client model and records, and what an audit of records cannot have."""
+    model, prior = audit.client_model, audit.prior
+    if is_set_up:
+        problems.extend(record_problems(audit.grid, model, prior, audit.believed, audit.structure))
+    else:
+        problems.extend(prior_problems(prior, [0]))
+        examples = random_images(2, prior.image_size).to(prior.device)
+        problems.extend(client_model_problems(model, examples))
+    if audit.utility is not None:
+        problems.add(
+            "model.utility trains under data.defenses, which with data.records are only what the "
+            "attacker believes: leave it out, and measure what a defense costs in an audit of "
+            "private images."
+        )
+    if not problems:
+        model.to(device)
+        prior.to(device)
 
 
 def _set_up(grid: AuditDataModule, problems: Problems) -> bool:
@@ -114,7 +146,7 @@ def _check_models(
         (None, [0], None) if images is None else (images.first, images.labels, images.largest)
     )
     problems.extend(prior_problems(prior, labels))
-    size = grid.images.image_size
+    size = grid.image_data.image_size
     found = (3, size, size) if first is None else tuple(first.shape[1:])
     expected = (3, prior.image_size, prior.image_size)
     if found != expected:
@@ -138,7 +170,7 @@ def _check_models(
     shape = (3, examples.shape[2], examples.shape[3])
     problems.extend(audit.procedure.problems(model, shape, grid.client_batch))
     if audit.utility is not None and largest is not None:
-        labels_of_clients = grid.images.labels("train")
+        labels_of_clients = grid.image_data.labels("train")
         problems.extend(audit.utility.procedure_problems(model, shape, labels_of_clients))
     classifier = find_classifier_layer(model, examples)
     target = Target(model, classifier, prior)
@@ -170,7 +202,7 @@ def _check_models(
 
 def _first_images(grid: AuditDataModule) -> Tensor:
     """The first client's private images."""
-    dataset = grid.images.dataset(grid.split)
+    dataset = grid.image_data.dataset(grid.split)
     return torch.stack([dataset[index][0] for index in grid.cases.specs[0].indices])
 
 

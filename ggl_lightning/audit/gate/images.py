@@ -58,7 +58,7 @@ def image_problems(grid: AuditDataModule, utility: FederatedTraining | None) -> 
     """
     problems = Problems()
     for split, indices in images_read(grid, utility).items():
-        found = grid.images.problems(split, indices)
+        found = grid.image_data.problems(split, indices)
         problems.extend(found[:_SHOWN])
         if len(found) > _SHOWN:
             problems.add(
@@ -104,11 +104,11 @@ def private_indices(grid: AuditDataModule) -> list[int]:
 
 def _labels_of_training(grid: AuditDataModule) -> dict[str, Tensor]:
     """All labels of the splits that federated training takes, the clients' first."""
-    return {split: grid.images.labels(split) for split in ("train", "test")}
+    return {split: grid.image_data.labels(split) for split in ("train", "test")}
 
 
 def _private_problems(grid: AuditDataModule) -> list[str]:
-    dataset = grid.images.dataset(grid.split)
+    dataset = grid.image_data.dataset(grid.split)
     problems: Sequence[str | None] = [
         _wrong_values(index, dataset[index][0]) for index in private_indices(grid)
     ]

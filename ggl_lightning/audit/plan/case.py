@@ -1,4 +1,4 @@
-"""One cell of an audit: private images x defense x attack x seed, or a control of such cells."""
+"""One cell of an audit: source x defense x attack x seed, or a control of such cells."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ggl_lightning.attacks import Attack
 from ggl_lightning.audit.plan.roles import ATTACK
+from ggl_lightning.audit.plan.sources.recorded import RecordedUpdate
+from ggl_lightning.audit.plan.sources.simulated import name_of_images
 from ggl_lightning.defenses import Defense
 from ggl_lightning.errors import UserError
 
@@ -21,11 +23,14 @@ class CaseSpec:
     """What sets a case apart from the others of its audit, without its images.
 
     Attributes:
-        indices: Indices of the client's ``N`` private images in their split.
-        defense_name: What the user calls the defense; None for a control without one.
+        indices: Indices of the client's ``N`` private images in their split; empty for a recorded
+            update.
+        defense_name: What the user calls the defense, or, of a recorded update, what the attacker
+            believes it to be; None for a control without one.
         attack_name: What the user calls the attack; None for a control without one.
         seed: Seeds the defense's noise and the search.
         role: What the case is for: the name of its `Role`.
+        record: Name of the recorded update; None for private images of a split.
     """
 
     indices: tuple[int, ...]
@@ -33,14 +38,17 @@ class CaseSpec:
     attack_name: str | None
     seed: int
     role: str
+    record: str | None = None
+
+    @property
+    def source(self) -> str:
+        """The name of its `Source`."""
+        return name_of_images(self.indices) if self.record is None else self.record
 
     @property
     def name(self) -> str:
         """A readable name, unique in its audit and safe as a folder's name."""
-        images = f"image{self.indices[0]:06d}"
-        if len(self.indices) > 1:
-            images += f"x{len(self.indices)}"
-        parts = [images, self.defense_name, self.attack_name, f"seed{self.seed}"]
+        parts = [self.source, self.defense_name, self.attack_name, f"seed{self.seed}"]
         if self.role != ATTACK.name:
             parts.append(self.role)
         return "_".join(part for part in parts if part is not None)
@@ -52,17 +60,24 @@ class Case:
 
     Attributes:
         spec: What sets it apart.
-        images: The private images, ``(N, 3, H, W)`` in ``[-1, 1]``.
-        labels: Their labels, ``(N,)``.
+        images: The private images, ``(N, 3, H, W)`` in ``[-1, 1]``; None if they are not known.
+        labels: Their labels, ``(N,)``; None if they are not known.
         defense: The defense; None for a control without one.
         attack: The attack; None for a control without one.
+        recorded: The update that was recorded, already defended; None if the client is simulated.
     """
 
     spec: CaseSpec
-    images: Tensor
-    labels: Tensor
+    images: Tensor | None
+    labels: Tensor | None
     defense: Defense | None
     attack: Attack | None
+    recorded: RecordedUpdate | None = None
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """By which index each private image has its decoys: in the split, or 0 to ``N - 1``."""
+        return self.spec.indices if self.recorded is None else tuple(range(self.recorded.count))
 
 
 @dataclass(frozen=True)

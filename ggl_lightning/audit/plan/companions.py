@@ -23,7 +23,12 @@ class Companions:
         images: The split.
         labels: Its labels ``(count,)``.
         decoys: Decoys per private image; fewer where a class has fewer other images.
+
+    Attributes:
+        reason: Why there are no decoys, if there are none.
     """
+
+    reason = "no decoys: data.decoys is 0, or the class has no other image"
 
     def __init__(self, images: Dataset, labels: Tensor, decoys: int) -> None:
         self._images = images

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from ggl_lightning.attacks import Attack, GenerativeGradientLeakage
 from ggl_lightning.audit.plan.case import Case, CaseSpec, Idle, UtilitySpec, check_name
@@ -21,8 +21,17 @@ from ggl_lightning.audit.plan.grid import case_grid
 from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.plan.schedule import share_out
 from ggl_lightning.audit.plan.selection import ImageSelection, PrivateImages, listed, select
+from ggl_lightning.audit.plan.sources import (
+    RecordedUpdate,
+    RecordEntry,
+    Records,
+    SimulatedClient,
+    Source,
+)
+from ggl_lightning.audit.plan.sources.simulated import name_of_images
+from ggl_lightning.clients.procedures import ClientProcedure
 from ggl_lightning.data.base import ImageDataModule
-from ggl_lightning.defenses import Defense
+from ggl_lightning.defenses import Defense, NoDefense
 from ggl_lightning.errors import UserError, check_choice, check_non_negative, check_positive
 
 _log = logging.getLogger(__name__)
@@ -31,11 +40,10 @@ _LARGEST_SEED = 2**63 - 1  # what torch's generators take
 
 
 class CaseDataset(Dataset[Case]):
-    """Cases by their position, with their images.
+    """Cases by their position, with what is known of their private images.
 
     Args:
-        images: The split the private images are taken from.
-        labels: Its labels.
+        sources: By name.
         specs: The cases.
         defenses: By name.
         attacks: By name.
@@ -43,15 +51,13 @@ class CaseDataset(Dataset[Case]):
 
     def __init__(
         self,
-        images: Dataset,
-        labels: Tensor,
+        sources: Mapping[str, Source],
         specs: Sequence[CaseSpec],
         defenses: dict[str, Defense],
         attacks: dict[str, Attack],
     ) -> None:
         self.specs = specs
-        self._images = images
-        self._labels = labels
+        self._sources = sources
         self._defenses = defenses
         self._attacks = attacks
         self._read = lru_cache(maxsize=4)(self._read_images)  # a client's cases follow one another
@@ -61,12 +67,14 @@ class CaseDataset(Dataset[Case]):
 
     def __getitem__(self, position: int) -> Case:
         spec = self.specs[position]
+        source = self._sources[spec.source]
         return Case(
             spec=spec,
-            images=self._read(spec.indices),
-            labels=self._labels[list(spec.indices)],
+            images=self._read(spec.source),
+            labels=source.labels(),
             defense=None if spec.defense_name is None else self._defenses[spec.defense_name],
             attack=None if spec.attack_name is None else self._attacks[spec.attack_name],
+            recorded=source if isinstance(source, RecordedUpdate) else None,
         )
 
     def cost(self, position: int) -> float:
@@ -74,10 +82,10 @@ class CaseDataset(Dataset[Case]):
         spec = self.specs[position]
         if spec.attack_name is None:
             return 0.0
-        return self._attacks[spec.attack_name].cost * len(spec.indices)
+        return self._attacks[spec.attack_name].cost * self._sources[spec.source].count
 
-    def _read_images(self, indices: tuple[int, ...]) -> Tensor:
-        return torch.stack([self._images[index][0] for index in indices])
+    def _read_images(self, source: str) -> Tensor | None:
+        return self._sources[source].images()
 
 
 class _Work(Dataset[Case | UtilitySpec]):
@@ -99,42 +107,68 @@ class _Work(Dataset[Case | UtilitySpec]):
 class AuditDataModule(pl.LightningDataModule):
     """Yields the cases of an audit, one at a time.
 
+    Of private images of a split, or of recorded updates; never of both, which differ in weights,
+    procedure and defense.
+
     Args:
-        images: Where private images come from.
+        images: Where private images come from; with records, those of federated training only.
         attacks: Attacks by the name they have in results; one without a class is a
             `GenerativeGradientLeakage`.
-        defenses: Defenses by the name they have in results.
+        defenses: Defenses by the name they have in results. Recorded updates are as their own
+            system has defended them: here stands what the attacker believes that to be, and
+            nothing is applied. With records it may be left out: none, then.
         idx: The private images within the split: an index, a range such as ``0-99``, a list of
-            both, or an `ImageSelection`.
+            both, or an `ImageSelection`; 0 if it is left out.
         seeds: Seeds of the cases.
         split: Split the private images are taken from.
         client_batch: Private images per client; ``idx`` is cut into batches of this size, in order.
         controls: Names of the controls to run beside the attacks, all by default; an empty list for
             none.
         decoys: Images of the private image's class among which it is to be identified.
+        records: Recorded updates: files, patterns of files, or entries with what is known of the
+            private images behind one.
+        lineup: A folder of images, among which those behind records are to be identified.
 
     Raises:
-        UserError: If a list is empty or has duplicates, a number is negative, or a name is not safe
-            in a file name; from `setup`, if the split lacks an image that is asked for.
+        UserError: If a list is empty or has duplicates, a number is negative, a name is not safe
+            in a file name, or settings of private images and of records are mixed; from `setup`, if
+            the split lacks an image that is asked for, or a record is not there.
     """
 
     def __init__(
         self,
-        images: ImageDataModule,
-        attacks: dict[str, GenerativeGradientLeakage | Attack],
-        defenses: dict[str, Defense],
-        idx: PrivateImages = 0,
+        images: ImageDataModule | None = None,
+        attacks: dict[str, GenerativeGradientLeakage | Attack] = {},  # noqa: B006 - likewise
+        defenses: dict[str, Defense] = {},  # noqa: B006 - likewise
+        idx: PrivateImages | None = None,
         seeds: int | list[int] = 0,
         split: str = "test",
         client_batch: int = 1,
         controls: list[str] = [*CONTROLS],  # noqa: B006 - never changed; jsonargparse shows it
         decoys: int = 100,
+        records: list[str | RecordEntry] | None = None,
+        lineup: str | None = None,
     ) -> None:
         super().__init__()
+        if records is None and images is None:
+            raise UserError(
+                "data.images must be given, where private images come from; or data.records, files "
+                "of recorded updates."
+            )
+        if records is not None:
+            _check_alone(idx, client_batch)
+            defenses = defenses or {"none": NoDefense()}
+        elif lineup is not None:
+            raise UserError(
+                f"data.lineup is {lineup!r}, but lineups are for the images behind data.records: "
+                "images of a split have decoys of their class (data.decoys)."
+            )
         self.images = images
         self.attacks: dict[str, Attack] = dict(attacks)
         self.defenses = defenses
-        self.idx = idx
+        self.idx = 0 if idx is None else idx
+        self.records = records
+        self.lineup = lineup
         self.seeds = [seeds] if isinstance(seeds, int) else seeds
         self.split = split
         self.client_batch = client_batch
@@ -143,8 +177,8 @@ class AuditDataModule(pl.LightningDataModule):
         self._is_set_up = False
         check_positive("client_batch", client_batch)
         check_non_negative("decoys", decoys)
-        if not isinstance(idx, ImageSelection):
-            listed(idx)
+        if not isinstance(self.idx, ImageSelection):
+            listed(self.idx)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds is {self.seeds}: it must list at least one value, each once.")
         if not 0 <= min(self.seeds) <= max(self.seeds) <= _LARGEST_SEED:
@@ -161,16 +195,66 @@ class AuditDataModule(pl.LightningDataModule):
             for name in names:
                 check_name(what, name)
 
+    @property
+    def image_data(self) -> ImageDataModule:
+        """Where private images come from; there is always something unless there are records."""
+        assert self.images is not None
+        return self.images
+
     def prepare_data(self) -> None:
         """Lets the image data module prepare its files."""
-        self.images.prepare_data()
+        if self.images is not None:
+            self.images.prepare_data()
 
     def setup(self, stage: str) -> None:
-        """Opens the images, selects the private ones and lists the cases, unless that is done."""
+        """Lists the cases, unless that is done.
+
+        Opens the split and selects the private images, or finds the files of the records, which
+        `open_records` reads.
+        """
         if self._is_set_up:  # by the gate, before the Trainer asks for it
             return
-        self.images.open_split(self.split)
-        images, labels = self.images.dataset(self.split), self.images.labels(self.split)
+        if self.records is None:
+            self._set_up_images()
+        else:
+            self._set_up_records(self.records)
+        self._finished: frozenset[str] = frozenset()
+        self._is_set_up = True
+
+    def open_records(
+        self,
+        model: nn.Module,
+        image_size: int,
+        procedure: ClientProcedure | None = None,
+        structure: str | None = None,
+    ) -> list[RecordedUpdate]:
+        """Reads and checks the records; for arguments and errors see `Records.open`.
+
+        Returns:
+            All of them.
+        """
+        opened = self._records.open(model, image_size, procedure, structure)
+        self.cases = CaseDataset(opened, self._specs, self.defenses, self.attacks)
+        return list(opened.values())
+
+    def _set_up_records(self, entries: Sequence[str | RecordEntry]) -> None:
+        self._records = Records(entries, self.lineup)
+        self.labels = torch.zeros(0, dtype=torch.long)
+        self.companions = Companions(TensorDataset(self.labels), self.labels, 0)
+        specs = case_grid(
+            (),
+            list(self.defenses),
+            list(self.attacks),
+            self.seeds,
+            self.controls,
+            self._records.names,
+        )
+        self._take({}, specs)
+
+    def _set_up_images(self) -> None:
+        self.image_data.open_split(self.split)
+        images = self.image_data.dataset(self.split)
+        labels = self.image_data.labels(self.split)
         idx = select(self.idx, len(labels), lambda: labels, self.split)
         if len(idx) % self.client_batch:
             raise UserError(
@@ -185,32 +269,37 @@ class AuditDataModule(pl.LightningDataModule):
         )
         self.labels = labels
         self.companions = Companions(images, labels, self.decoys)
-        specs = self._without_impossible(specs)
-        _check_distinct(specs)
-        self.cases = CaseDataset(images, labels, specs, self.defenses, self.attacks)
-        self._finished: frozenset[str] = frozenset()
-        self._is_set_up = True
+        self._take(
+            {name_of_images(each): SimulatedClient(images, labels, each) for each in batches}, specs
+        )
+
+    def _take(self, sources: Mapping[str, Source], specs: list[CaseSpec]) -> None:
+        self._specs = self._without_impossible(specs)
+        _check_distinct(self._specs)
+        self.cases = CaseDataset(sources, self._specs, self.defenses, self.attacks)
 
     def _without_impossible(self, specs: list[CaseSpec]) -> list[CaseSpec]:
-        """Leaves out controls for which the split lacks something, and says so."""
+        """Leaves out controls that lack something, and says so."""
         kept = []
         lacking: Counter[tuple[str, str]] = Counter()
         for spec in specs:
-            control = control_of(spec.role)
-            lack = None if control is None else control.lacks(spec.indices, self.companions)
+            lack = self._lacks(spec)
             if lack is None:
                 kept.append(spec)
             else:
                 lacking[spec.role, lack] += 1
         for (role, lack), count in lacking.items():
-            _log.warning(
-                "%d cases of the control %s are left out: the %s split %s.",
-                count,
-                role,
-                self.split,
-                lack,
-            )
+            _log.warning("%d cases of the control %s are left out: %s.", count, role, lack)
         return kept
+
+    def _lacks(self, spec: CaseSpec) -> str | None:
+        control = control_of(spec.role)
+        if control is None:
+            return None
+        if spec.record is not None:
+            return control.lacks_of_record(self._records.has_images(spec.record))
+        lack = control.lacks(spec.indices, self.companions)
+        return None if lack is None else f"the {self.split} split {lack}"
 
     def leave_out_of_account(self, finished: frozenset[str]) -> None:
         """Says which cases cost nothing any more when they are shared out, the same on all ranks.
@@ -242,6 +331,21 @@ class AuditDataModule(pl.LightningDataModule):
     ) -> Any:
         """Leaves a case as it is; `AuditModule` moves what it needs."""
         return batch
+
+
+def _check_alone(idx: PrivateImages | None, client_batch: int) -> None:
+    """Raises if settings of private images of a split are given beside records."""
+    if idx is not None:
+        raise UserError(
+            f"data.idx is {idx}, which are private images of a split, beside data.records: an "
+            "audit is of one or the other, since they differ in weights, procedure and defense. "
+            "Leave idx out, and run another audit for those images."
+        )
+    if client_batch != 1:
+        raise UserError(
+            f"data.client_batch is {client_batch} beside data.records: how many images are behind "
+            "a record is its own count. Leave it out."
+        )
 
 
 def _check_distinct(specs: Sequence[CaseSpec]) -> None:

@@ -15,10 +15,11 @@ def case_grid(
     attacks: Sequence[str],
     seeds: Sequence[int],
     controls: Collection[str],
+    records: Sequence[str] = (),
 ) -> list[CaseSpec]:
-    """All cases: private images x defenses x attacks x seeds, each with its controls.
+    """All cases: sources x defenses x attacks x seeds, each with its controls.
 
-    Seeds vary slowest, then private images; the attacks on one client come before its controls. A
+    Seeds vary slowest, then sources; the attacks on one client come before its controls. A
     run that is cut short has complete comparisons of defenses and attacks on its first images.
 
     Args:
@@ -28,25 +29,29 @@ def case_grid(
         seeds: Seeds.
         controls: Roles of the controls to run. One has a case for each attack's case; where it has
             no defense, or no attack, one for all of them (`Role.names`).
+        records: Names of recorded updates.
     """
     wanted = [role for role in roles().values() if role.name in controls]
     wanted.sort(key=lambda role: (role.has_defense, role.has_attack))  # the fewest cases first
+    sources: list[tuple[tuple[int, ...], str | None]] = [(indices, None) for indices in batches]
+    sources += [((), record) for record in records]
     return [
         spec
         for seed in seeds
-        for indices in batches
+        for source in sources
         for role in [ATTACK, *wanted]
-        for spec in _client_cases(indices, defenses, attacks, seed, role)
+        for spec in _client_cases(source, defenses, attacks, seed, role)
     ]
 
 
 def _client_cases(
-    indices: tuple[int, ...],
+    source: tuple[tuple[int, ...], str | None],
     defenses: Sequence[str],
     attacks: Sequence[str],
     seed: int,
     role: Role,
 ) -> Iterator[CaseSpec]:
+    indices, record = source
     names = [role.names(defense, attack) for defense in defenses for attack in attacks]
     for defense, attack in dict.fromkeys(names):
-        yield CaseSpec(indices, defense, attack, seed, role.name)
+        yield CaseSpec(indices, defense, attack, seed, role.name, record)

@@ -90,8 +90,7 @@ class CaseKeys:
             "name": spec.name,
             "role": spec.role,
             "seed": spec.seed,
-            "private": hash_tensors({"images": case.images, "labels": case.labels}),
-            "decoys": self._companions.decoys_hash(spec.indices[0]),
+            **self._of_source(case),
             "defense": self._identity(case.defense),
             "attack": self._identity(case.attack),
         }
@@ -99,6 +98,17 @@ class CaseKeys:
         if control is not None:
             determinants |= control.determinants(spec, self._companions)
         return key_of(determinants)
+
+    def _of_source(self, case: Case) -> dict[str, Any]:
+        """What determines a result of the private images, or of a recorded update."""
+        if case.recorded is not None:
+            return case.recorded.determinants()
+        assert case.images is not None
+        assert case.labels is not None
+        return {
+            "private": hash_tensors({"images": case.images, "labels": case.labels}),
+            "decoys": self._companions.decoys_hash(case.spec.indices[0]),
+        }
 
     def _identity(self, component: object) -> Any:
         """The `identity` of a defense or attack, of which there are few in many cases."""

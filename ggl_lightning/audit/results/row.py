@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -30,21 +31,28 @@ def row(case: Case, key: str, setting: Mapping[str, str]) -> Row:
         "status": Status.done.value,
         "error": None,
         "image_index": spec.indices[0] if spec.indices else None,
-        "images": len(spec.indices),
+        **({} if spec.record is None else {"record": spec.record}),
+        "images": len(case.places),
         "defense": spec.defense_name,
         "attack": spec.attack_name,
         "seed": spec.seed,
-        "labels": case.labels.tolist(),
+        "labels": None if case.labels is None else case.labels.tolist(),
         **dict.fromkeys(found_by_running()),
         "defense_parameters": describe(case.defense),
-        "defense_guarantee": {} if case.defense is None else case.defense.guarantee(),
+        "defense_guarantee": _guarantee(case),
         "missing_metrics": {},
         "details": {
             "indices": list(spec.indices),
             "attack": describe(case.attack),
             "setting": dict(setting),
+            **({} if case.recorded is None else {"record": case.recorded.facts}),
         },
     }
+
+
+def _guarantee(case: Case) -> dict[str, Any]:
+    """What the defense promises; nothing if it is only believed in."""
+    return {} if case.defense is None or case.recorded is not None else case.defense.guarantee()
 
 
 def failed_row(case: Case, key: str, setting: Mapping[str, str], reason: str) -> Row:

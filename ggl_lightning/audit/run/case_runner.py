@@ -23,7 +23,9 @@ from ggl_lightning.audit.plan.controls import (
     control_of,
 )
 from ggl_lightning.audit.plan.keys import describe
+from ggl_lightning.audit.plan.sources import Lineup
 from ggl_lightning.audit.results.row import Outcome, row
+from ggl_lightning.audit.results.schema import missing_without_private_image
 from ggl_lightning.audit.run.matching import match_to_originals
 from ggl_lightning.audit.run.received_update import (
     EMPTY,
@@ -44,6 +46,8 @@ from ggl_lightning.updates import UpdateRecord
 
 _log = logging.getLogger(__name__)
 
+_NO_LABEL = "no private label was given"
+
 
 class CaseRunner:
     """Runs cases, one after the other.
@@ -56,6 +60,7 @@ class CaseRunner:
         scorer: Scores reconstructions.
         companions: Where other clients' images come from.
         setting: For the results, see `row`.
+        record: The recorded update that all cases are of; None if clients are simulated.
     """
 
     def __init__(
@@ -65,8 +70,9 @@ class CaseRunner:
         prior: Prior,
         procedure: ClientProcedure,
         scorer: Scorer,
-        companions: Companions,
+        companions: Companions | Lineup,
         setting: Mapping[str, str],
+        record: UpdateRecord | None = None,
     ) -> None:
         self._client_model = client_model
         self._classifier = classifier
@@ -78,6 +84,7 @@ class CaseRunner:
         self._told = copy.deepcopy(procedure)
         self._scorer = scorer
         self._setting = setting
+        self._record = record
         self._resources = Resources(self._target, companions, self._sent, scorer.score_random)
 
     def run(self, case: Case, key: str, progress: Progress) -> Outcome:
@@ -92,7 +99,7 @@ class CaseRunner:
             UnusableUpdateError: If the update is not finite.
             NonFiniteLossError: If the objective becomes NaN or infinite.
         """
-        originals = case.images.to(self._prior.device)
+        originals = None if case.images is None else case.images.to(self._prior.device)
         # Some optimisers draw from the global generators: seed them per case and put them back.
         with seeded(case.spec.seed):
             control = control_of(case.spec.role)
@@ -103,8 +110,12 @@ class CaseRunner:
         empty = received is not None and is_empty(received.update)
         return self._outcome(case, key, originals, found, empty)
 
-    def _sampled(self, case: Case, control: SampleControl, key: str, originals: Tensor) -> Outcome:
+    def _sampled(
+        self, case: Case, control: SampleControl, key: str, originals: Tensor | None
+    ) -> Outcome:
         started = time.perf_counter()
+        assert originals is not None
+        assert case.labels is not None
         labels = case.labels.to(originals.device)
         samples = control.sample(case, originals, labels, self._resources)
         result = {
@@ -120,13 +131,16 @@ class CaseRunner:
         return Outcome(result, samples.images.cpu(), artefacts, histories=[])
 
     def _search(
-        self, case: Case, originals: Tensor, progress: Progress
+        self, case: Case, originals: Tensor | None, progress: Progress
     ) -> tuple[Finding, Received | None]:
         """What was found, and what it was found from."""
-        attack, labels, seed = case.attack, case.labels.to(originals.device), case.spec.seed
+        attack, seed = case.attack, case.spec.seed
+        labels = None if case.labels is None else case.labels.to(self._prior.device)
         assert attack is not None
         control = control_of(case.spec.role)
         if isinstance(control, SearchControl):
+            assert originals is not None
+            assert labels is not None
             return control.search(case, originals, labels, self._resources, progress), None
         received = self._received(case, attack, originals, labels)
         if isinstance(control, UpdateControl):
@@ -147,11 +161,18 @@ class CaseRunner:
         record = control.record(case, received, self._resources)
         return replace(received, record=record, labels=labels)
 
-    def _received(self, case: Case, attack: Attack, images: Tensor, labels: Tensor) -> Received:
+    def _received(
+        self, case: Case, attack: Attack, images: Tensor | None, labels: Tensor | None
+    ) -> Received:
         assert case.defense is not None
+        record = self._record
+        if record is None:
+            assert images is not None
+            assert labels is not None
+            record = self._sent(case, images, labels)
         believed = self._told if attack.believes is None else attack.believes
         return Received(
-            record=self._sent(case, images, labels),
+            record=record,
             procedure=believed,
             defense=case.defense,
             labels=labels if attack.known_label else None,
@@ -176,26 +197,21 @@ class CaseRunner:
         return sent_record(update, sent)
 
     def _outcome(
-        self, case: Case, key: str, originals: Tensor, found: Finding, empty: bool
+        self, case: Case, key: str, originals: Tensor | None, found: Finding, empty: bool
     ) -> Outcome:
         control = control_of(case.spec.role)
-        if isinstance(control, SearchControl) and control.keeps_order:
+        if case.images is None or (isinstance(control, SearchControl) and control.keeps_order):
             order = torch.arange(len(found.images))
         else:
             order = match_to_originals(found.images, case.images)
         reconstructions, labels = found.images[order], found.labels[order]
-        with torch.no_grad():
-            scores = self._scorer.score(
-                reconstructions.to(originals.device), originals, case.spec.indices
-            )
-            random_psnr = self._scorer.random_psnr(originals, labels, case.spec.seed)
+        scores = self._scores(case, originals, reconstructions, labels)
         base = row(case, key, self._setting)
         result = {
             **base,
             **self._label_fields(case, found, empty),
             **scores,
             "missing_metrics": scores["missing_metrics"] | self._missing_labels(case, found, empty),
-            "psnr_random_mean": random_psnr,
             "assumed_labels": labels.tolist(),
             "loss": found.loss,
             "trial": found.trial,
@@ -208,20 +224,37 @@ class CaseRunner:
                 **base["details"],
                 "trial_losses": list(found.trial_losses),
                 "procedure": describe(self._procedure),
-                "device": str(originals.device),
+                "device": str(self._prior.device),
                 "evaluation": dict(found.evaluation),
             },
         }
         artefacts = {name: values[order] for name, values in found.artefacts.items()}
         return Outcome(result, reconstructions, artefacts, found.histories)
 
+    def _scores(
+        self, case: Case, originals: Tensor | None, reconstructions: Tensor, labels: Tensor
+    ) -> dict[str, Any]:
+        """What can be said only where the private images are known, or why it cannot."""
+        if originals is None:
+            missing = missing_without_private_image()
+            return {**dict.fromkeys(missing), "missing_metrics": missing}
+        with torch.no_grad():
+            scores = self._scorer.score(
+                reconstructions.to(originals.device), originals, case.places
+            )
+            random_psnr = self._scorer.random_psnr(originals, labels, case.spec.seed)
+        return {**scores, "psnr_random_mean": random_psnr}
+
     def _label_fields(self, case: Case, found: Finding, empty: bool) -> dict[str, Any]:
         """What label inference achieved; of a control nothing, since it is given labels."""
         if control_of(case.spec.role) is not None or found.inferred is None:
             return {}
         if empty:  # the label that is assumed then is that of a tie
-            return {"label_correct": False, "label_accuracy": 0.0, "label_margin": 0.0}
+            wrong = {} if case.labels is None else {"label_correct": False, "label_accuracy": 0.0}
+            return {**wrong, "label_margin": 0.0}
         inferred = found.inferred.labels
+        if case.labels is None:
+            return {"inferred_labels": inferred, "label_margin": found.inferred.margin}
         accuracy = InferredLabelAccuracy()(torch.tensor(inferred), case.labels).item()
         return {
             "inferred_labels": inferred,
@@ -237,4 +270,5 @@ class CaseRunner:
         if found.inferred is None:
             reason = "the client model's last layer is frozen, hence in no update"
             return dict.fromkeys(("inferred_labels", "label_accuracy"), reason)
-        return {"inferred_labels": EMPTY} if empty else {}
+        missing = {} if case.labels is not None else {"label_accuracy": _NO_LABEL}
+        return {**missing, "inferred_labels": EMPTY} if empty else missing

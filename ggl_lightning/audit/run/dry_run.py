@@ -71,8 +71,17 @@ def describe_audit(module: AuditModule, grid: AuditDataModule) -> str:
         lines.append(_Line(title, count, count * evaluations, count * seconds[kind]))
     lines += _training_lines(module)
     text = _text(lines, len(grid.cases), len(done))
-    mode = _MODES[module.procedure.batch_norm_mode]
-    return f"{text}\n{mode}" if has_batch_norm(module.client_model) else text
+    if not has_batch_norm(module.client_model):
+        return text
+    return "\n".join([text, *(_MODES[mode] for mode in sorted(_modes(module, grid)))])
+
+
+def _modes(module: AuditModule, grid: AuditDataModule) -> set[str]:
+    """In which modes batch-norm is, or is believed to be, while clients train."""
+    if grid.records is None:
+        return {module.procedure.batch_norm_mode}
+    cases = (grid.cases[position] for position in range(len(grid.cases)))
+    return {case.recorded.facts["believed_mode"] for case in cases if case.recorded is not None}
 
 
 def _training_lines(module: AuditModule) -> list[_Line]:

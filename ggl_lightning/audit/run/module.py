@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,11 +20,14 @@ from ggl_lightning.attacks.callbacks import (
     kept_trials,
 )
 from ggl_lightning.audit.gate import Candidate, check_audit
+from ggl_lightning.audit.gate.records import random_images
 from ggl_lightning.audit.plan.case import Case, Idle, UtilitySpec
+from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.data_module import AuditDataModule
 from ggl_lightning.audit.plan.identity import identity, module_hash, module_identity
 from ggl_lightning.audit.plan.keys import CaseKeys, describe
 from ggl_lightning.audit.plan.roles import ATTACK
+from ggl_lightning.audit.plan.sources import Lineup, RecordedUpdate
 from ggl_lightning.audit.report import write_report
 from ggl_lightning.audit.results.claim import release
 from ggl_lightning.audit.results.collect import collect
@@ -36,11 +41,17 @@ from ggl_lightning.audit.run.environment import environment
 from ggl_lightning.audit.run.group_means import GroupMeans
 from ggl_lightning.audit.run.patience import Patience
 from ggl_lightning.audit.run.received_update import UnusableUpdateError
+from ggl_lightning.audit.run.recorded_cases import RecordedCaseRunner
 from ggl_lightning.audit.run.scoring import Scorer
 from ggl_lightning.audit.run.table import format_table
 from ggl_lightning.audit.run.tensorboard import log_outcome
 from ggl_lightning.audit.run.trainings import Trainings
-from ggl_lightning.clients import TrainedClassifier, find_classifier_layer, load_trained_client
+from ggl_lightning.clients import (
+    ClassifierLayer,
+    TrainedClassifier,
+    find_classifier_layer,
+    load_trained_client,
+)
 from ggl_lightning.clients.building import build_client_model
 from ggl_lightning.clients.procedures import ClientProcedure
 from ggl_lightning.clients.update import given_procedure
@@ -48,7 +59,7 @@ from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import UserError, check_positive
 from ggl_lightning.federated import FederatedTraining
 from ggl_lightning.interruption import stop_each_by_itself
-from ggl_lightning.metrics import build_reconstruction_metrics
+from ggl_lightning.metrics import ReconstructionMetrics, build_reconstruction_metrics
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.seeding import seeded
 
@@ -71,7 +82,8 @@ class AuditModule(SearchHost):
         client_seed: Seeds the client model's initialisation.
         trained_model: A trained client model's file (`load_trained_client`), loaded into the client
             model; None audits random weights.
-        procedure: How a client's images become an update; their gradient if None.
+        procedure: How a client's images become an update; their gradient if None. Of recorded
+            updates, what the attacker believes: what their records say if None.
         update_rule: The former name of ``procedure``.
         random_samples: How many random samples of the prior are compared with each private image:
             ``psnr_random_mean`` is what an attacker scores who reads nothing but the label off
@@ -126,6 +138,7 @@ class AuditModule(SearchHost):
             load_trained_client(self.client_model, trained_model)
         self.prior = prior.eval()
         self.procedure = given_procedure(procedure, update_rule, "audit")
+        self._believed = update_rule if procedure is None else procedure
         self.run_folder = RunFolder.of(out_dir, exp_name)
         self.random_samples = random_samples
         self.lpips_weights = (lpips_vgg_weights, lpips_alex_weights)
@@ -167,6 +180,8 @@ class AuditModule(SearchHost):
                 self.utility,
                 self.run_folder,
                 grid,
+                self._believed,
+                self._client_structure,
             ),
             trainer,
         )
@@ -194,8 +209,10 @@ class AuditModule(SearchHost):
         Raises:
             UserError: If an image or a file of weights cannot be read.
         """
-        images = grid.cases[0].images.to(self.prior.device)
-        self._classifier = find_classifier_layer(self.client_model, images)
+        images = grid.cases[0].images if grid.records is None else None
+        if images is None:
+            images = random_images(1, self.prior.image_size)
+        self._classifier = find_classifier_layer(self.client_model, images.to(self.prior.device))
         self._metrics = build_reconstruction_metrics(
             self.client_model, self._classifier.layer, self.prior.image_size, *self.lpips_weights
         )
@@ -206,7 +223,7 @@ class AuditModule(SearchHost):
             "attribute_classifiers": module_hash(self.attribute_classifiers),
             "lpips": {name: module_hash(network) for name, network in networks},
         }
-        client_hash = module_hash(self.client_model, self._client_structure)
+        client_hash = self._client_hash(grid)
         prior_hash = module_hash(self.prior)
         self._setting = {"client": client_hash[:32], "prior": prior_hash[:32]}
         common = {"scoring": scoring, **self._circumstances(), "callbacks": self._deciding()}
@@ -230,6 +247,12 @@ class AuditModule(SearchHost):
             None if self.utility is None else describe(self.utility),
         )
 
+    def _client_hash(self, grid: AuditDataModule) -> str:
+        """What stands for the client model: the structure alone if every record has its weights."""
+        if grid.records is None:
+            return module_hash(self.client_model, self._client_structure)
+        return hashlib.sha256(f"recorded {self._client_structure}".encode()).hexdigest()
+
     def _circumstances(self) -> dict[str, Any]:
         """What results depend on beside the configuration of model and data."""
         trainer = self._trainer
@@ -246,29 +269,55 @@ class AuditModule(SearchHost):
             if isinstance(each, SearchCallback) and each.decides_results
         ]
 
-    def runner(self, grid: AuditDataModule) -> CaseRunner:
+    def runner(self, grid: AuditDataModule) -> CaseRunner | RecordedCaseRunner:
         """What runs cases, after `prepare` and on the module's device.
 
         Args:
             grid: The cases.
         """
-        scorer = Scorer(
-            self._metrics,
-            self.client_model,
-            self._classifier,
-            self.prior,
-            grid.companions,
-            dict(self.attribute_classifiers.items()),
-            self.random_samples,
-        )
+        if grid.records is not None:
+            return RecordedCaseRunner(self._recorded_runner)
         return CaseRunner(
             self.client_model,
             self._classifier,
             self.prior,
             self.procedure,
-            scorer,
+            self._scorer(self._metrics, self._classifier, grid.companions),
             grid.companions,
             self._setting,
+        )
+
+    def _recorded_runner(self, recorded: RecordedUpdate) -> CaseRunner:
+        """What runs the cases of one record, at the state of its client."""
+        loaded = recorded.load()
+        examples = random_images(1, self.prior.image_size).to(self.prior.device)
+        classifier = find_classifier_layer(loaded.model, examples)
+        metrics = replace(self._metrics, client_model=loaded.model, last_layer=classifier.layer)
+        return CaseRunner(
+            loaded.model,
+            classifier,
+            self.prior,
+            loaded.procedure,
+            self._scorer(metrics, classifier, recorded.lineup),
+            recorded.lineup,
+            self._setting,
+            loaded.record,
+        )
+
+    def _scorer(
+        self,
+        metrics: ReconstructionMetrics,
+        classifier: ClassifierLayer,
+        companions: Companions | Lineup,
+    ) -> Scorer:
+        return Scorer(
+            metrics,
+            metrics.client_model,
+            classifier,
+            self.prior,
+            companions,
+            dict(self.attribute_classifiers.items()),
+            self.random_samples,
         )
 
     def teardown(self, stage: str) -> None:

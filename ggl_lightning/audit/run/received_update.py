@@ -89,6 +89,23 @@ def check_update(sent: Update, defense: str, true: Update) -> None:
         )
 
 
+def check_record(record: UpdateRecord) -> None:
+    """Makes sure that a recorded update, which is finite, can be compared with others.
+
+    Args:
+        record: What was sent.
+
+    Raises:
+        UnusableUpdateError: If its values are so large that their squares exceed its precision.
+    """
+    update = list(record.tensors.values())
+    if _is_too_large(update):
+        raise UnusableUpdateError(
+            f"the update has a norm of {_norm(update):.3g}, whose square is beyond "
+            f"{update[0].dtype}: the client's training diverged, or the file is damaged"
+        )
+
+
 def check_buffers(buffers: Mapping[str, Tensor]) -> None:
     """Makes sure that sent buffers can be compared.
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.controls import Samples
+from ggl_lightning.audit.plan.sources import Lineup
 from ggl_lightning.audit.results.values import ceiling_of
 from ggl_lightning.audit.run.matching import match_to_originals
 from ggl_lightning.clients import ClassifierLayer
@@ -30,7 +31,6 @@ _NO_CLASSIFIERS = "no attribute classifiers: name some under model.attribute_cla
 _COLLAPSED = (
     "the client model's features of the private image and of its decoys are equal up to rounding"
 )
-_NO_DECOYS = "no decoys: data.decoys is 0, or the class has no other image"
 
 
 class Scorer:
@@ -52,7 +52,7 @@ class Scorer:
         client_model: nn.Module,
         classifier: ClassifierLayer,
         prior: Prior,
-        companions: Companions,
+        companions: Companions | Lineup,
         attribute_classifiers: Mapping[str, nn.Module],
         random_samples: int,
     ) -> None:
@@ -78,7 +78,7 @@ class Scorer:
         Args:
             reconstructions: ``(N, 3, H, W)`` in ``[-1, 1]``, on the prior's device.
             originals: The private images, likewise.
-            indices: Their indices in the split.
+            indices: By which each has its decoys, see `Case.places`.
 
         Returns:
             The result's fields: every metric, ``rank_pixel``, ``rank_feature`` and ``decoys`` (of a
@@ -88,7 +88,7 @@ class Scorer:
         missing = dict(self._missing)
         ranks = self._ranks(reconstructions[:1], originals[:1], indices[0])
         if ranks["decoys"] == 0:
-            missing |= dict.fromkeys(("rank_pixel", "rank_feature"), _NO_DECOYS)
+            missing |= dict.fromkeys(("rank_pixel", "rank_feature"), self._companions.reason)
         elif ranks["rank_feature"] is None:
             missing["rank_feature"] = _COLLAPSED
         return {
@@ -115,7 +115,7 @@ class Scorer:
         Args:
             originals: Private images ``(N, 3, H, W)`` in ``[-1, 1]``, on the prior's device.
             labels: Their labels ``(N,)``.
-            indices: Their indices in the split.
+            indices: By which each has its decoys, see `Case.places`.
             seed: Seeds the samples.
 
         Returns:

@@ -51,8 +51,8 @@ class Trainings:
         self._client_hash = client_hash
         self._defenses = grid.defenses
         for split in ("train", "test"):
-            grid.images.open_split(split)
-        self._train, self._test = (grid.images.dataset(split) for split in ("train", "test"))
+            grid.image_data.open_split(split)
+        self._train, self._test = (grid.image_data.dataset(split) for split in ("train", "test"))
         common = {
             **circumstances,
             "utility": identity(utility),

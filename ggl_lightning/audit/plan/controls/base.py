@@ -13,6 +13,7 @@ from ggl_lightning.attacks import Finding, Progress, Received, Target
 from ggl_lightning.audit.plan.case import Case, CaseSpec
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.roles import Role
+from ggl_lightning.audit.plan.sources import Lineup
 from ggl_lightning.updates import UpdateRecord
 
 
@@ -37,7 +38,7 @@ class Resources:
 
     Attributes:
         target: What is attacked: client model and prior.
-        companions: Other images of the private images' classes.
+        companions: Other images of the private images' classes; of a recorded update, its lineup.
         send: What a case's client would send, defended, were its private images and labels these,
             on the prior's device.
         score_random: Scores random samples of the prior: of private images, their labels, their
@@ -45,7 +46,7 @@ class Resources:
     """
 
     target: Target
-    companions: Companions
+    companions: Companions | Lineup
     send: Callable[[Case, Tensor, Tensor], UpdateRecord]
     score_random: Callable[[Tensor, Tensor, tuple[int, ...], int], Samples]
 
@@ -69,6 +70,14 @@ class Control(ABC):
             companions: Other images of their classes.
         """
         return None
+
+    def lacks_of_record(self, has_images: bool) -> str | None:
+        """Why there is no such control of a recorded update; None if there is.
+
+        Args:
+            has_images: Whether the private images behind it are given, with their labels.
+        """
+        return None if has_images else "the private images behind those records are not given"
 
     def other_images(self, spec: CaseSpec, companions: Companions) -> list[int]:
         """Indices of images that a case reads beside the private ones and their decoys.

@@ -27,6 +27,10 @@ class NoiseUpdate(UpdateControl):
         has_attack=True,
     )
 
+    def lacks_of_record(self, has_images: bool) -> str | None:
+        """Nothing: only the update is replaced."""
+        return None
+
     def record(self, case: Case, received: Received, resources: Resources) -> UpdateRecord:
         """The noise, seeded by the case's seed."""
         noise = noise_like(received.update, case.spec.seed)

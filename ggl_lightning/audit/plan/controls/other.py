@@ -29,12 +29,18 @@ class OtherUpdate(UpdateControl):
         has_others = companions.have_others(indices)
         return None if has_others else "has no other images of their classes"
 
+    def lacks_of_record(self, has_images: bool) -> str | None:
+        """How the client's system makes and defends an update, which only it knows."""
+        return "what a recorded client's system would have sent of other images is not known"
+
     def other_images(self, spec: CaseSpec, companions: Companions) -> list[int]:
         """Those of the other client."""
         return companions.other_indices(spec.indices, spec.seed)
 
     def record(self, case: Case, received: Received, resources: Resources) -> UpdateRecord:
         """What the other client sends under the same defense."""
-        others = self.other_images(case.spec, resources.companions)
-        images, labels = (x.to(resources.target.device) for x in resources.companions.read(others))
+        companions = resources.companions
+        assert isinstance(companions, Companions)
+        others = self.other_images(case.spec, companions)
+        images, labels = (x.to(resources.target.device) for x in companions.read(others))
         return resources.send(case, images, labels)

@@ -25,4 +25,4 @@ class RandomLatents(SampleControl):
         self, case: Case, originals: Tensor, labels: Tensor, resources: Resources
     ) -> Samples:
         """Random samples of the prior, seeded by the case's seed."""
-        return resources.score_random(originals, labels, case.spec.indices, case.spec.seed)
+        return resources.score_random(originals, labels, case.places, case.spec.seed)

@@ -1,0 +1,94 @@
+"""Whether recorded updates can be attacked."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ggl_lightning.attacks import Target
+from ggl_lightning.audit.plan.data_module import AuditDataModule
+from ggl_lightning.audit.plan.sources import RecordedUpdate
+from ggl_lightning.audit.run.received_update import UnusableUpdateError, check_record
+from ggl_lightning.clients import find_classifier_layer
+from ggl_lightning.clients.procedures import ClientProcedure
+from ggl_lightning.clients.validation import client_model_problems
+from ggl_lightning.priors.base import Prior
+from ggl_lightning.priors.validation import prior_problems
+from ggl_lightning.problems import Problems
+
+
+def record_problems(
+    grid: AuditDataModule,
+    model: nn.Module,
+    prior: Prior,
+    procedure: ClientProcedure | None,
+    structure: str,
+) -> list[str]:
+    """Opens the records of a grid that is set up, and finds out whether attacks can be run on them.
+
+    Args:
+        grid: The cases.
+        model: The client model, in eval mode.
+        prior: The prior, on the same device.
+        procedure: What the attacker believes that clients do; None if each record says it.
+        structure: `module_identity` of the client model as it was built.
+
+    Returns:
+        Texts for the user: records that do not fit the client model, or lack what is needed; images
+        that cannot be read; labels beyond the model's classes; attacks that do not fit.
+    """
+    problems = Problems()
+    size = prior.image_size
+    opened = problems.of(lambda: grid.open_records(model, size, procedure, structure)) or []
+    labels = [labels for each in opened if (labels := each.labels()) is not None]
+    largest = max((int(each.max()) for each in labels), default=None)
+    problems.extend(prior_problems(prior, [0] if largest is None else sorted({0, largest})))
+    examples = random_images(2, size).to(prior.device)
+    wrong_client = client_model_problems(model, examples, largest)
+    problems.extend(wrong_client)
+    problems.extend(_without_labels(grid, opened))
+    if wrong_client or not opened:
+        return list(problems)
+    for recorded in opened:
+        problems.extend(_attack_problems(grid, recorded, prior, examples))
+    if not problems and not all(attack.known_label for attack in grid.attacks.values()):
+        # A label that is inferred may be any that the client model has.
+        classes = find_classifier_layer(model, examples).layer.out_features
+        problems.extend(prior_problems(prior, [classes - 1]))
+    return list(problems)
+
+
+def random_images(count: int, size: int) -> Tensor:
+    """Images to try models on, always the same: ``(count, 3, size, size)`` in ``[-1, 1]``."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(count, 3, size, size, generator=generator) * 2 - 1
+
+
+def _attack_problems(
+    grid: AuditDataModule, recorded: RecordedUpdate, prior: Prior, examples: Tensor
+) -> list[str]:
+    problems = Problems()
+    loaded = recorded.load()
+    shape = (3, prior.image_size, prior.image_size)
+    for problem in loaded.procedure.problems(loaded.model, shape, recorded.count):
+        problems.add(f"The record {recorded.name}: {problem}")
+    try:
+        check_record(loaded.record)
+    except UnusableUpdateError as error:
+        problems.add(f"The record {recorded.name}: {error}.")
+    target = Target(loaded.model, find_classifier_layer(loaded.model, examples), prior)
+    for attack in grid.attacks.values():
+        problems.extend(attack.problems(target, recorded.count, loaded.procedure))
+    return list(problems)
+
+
+def _without_labels(grid: AuditDataModule, opened: list[RecordedUpdate]) -> list[str]:
+    """Attacks that are told labels which nobody has given."""
+    lacking = [each.name for each in opened if each.labels() is None]
+    told = [name for name, attack in grid.attacks.items() if attack.known_label]
+    if not lacking or not told:
+        return []
+    return [
+        f"The attack {told[0]!r} is told the private labels (known_label), but these records have "
+        f"none: {', '.join(lacking[:6])}. Give the labels of each, or set known_label to false."
+    ]
