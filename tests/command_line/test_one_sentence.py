@@ -61,7 +61,10 @@ def refused(tmp_path, capsys, monkeypatch):
         (["--seed_everything", "-1"], "seed_everything is -1"),
         (["--optimizer", "torch.optim.SGD"], "--optimizer has no meaning in an audit"),
         (["--lr_scheduler.step_size", "2"], "has no meaning in an audit"),
-        (["--trained_model", "~nobody_here/x"], "no user 'nobody_here'"),
+        (
+            ["--trained_model", "~nobody_here/x"],
+            "trained_model is '~nobody_here/x': no home folder of ~nobody_here",
+        ),
         (
             ["--data.defenses", "{a: {class_path: Noise}, a: {class_path: Sign}}"],
             "'a' stands twice",
