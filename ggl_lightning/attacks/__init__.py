@@ -1,6 +1,15 @@
 """Attacks on updates: what an attacker may use, an objective, and the searches that minimise it."""
 
+from ggl_lightning.attacks.analytic import FirstLinearInversion
 from ggl_lightning.attacks.attack import GenerativeGradientLeakage, Received
 from ggl_lightning.attacks.base import Attack, Finding, Progress, Target
 
-__all__ = ["Attack", "Finding", "GenerativeGradientLeakage", "Progress", "Received", "Target"]
+__all__ = [
+    "Attack",
+    "Finding",
+    "FirstLinearInversion",
+    "GenerativeGradientLeakage",
+    "Progress",
+    "Received",
+    "Target",
+]
