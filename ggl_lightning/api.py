@@ -1,0 +1,328 @@
+"""The audit of one update from Python."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ggl_lightning.attacks import Attack, Finding, Progress, Received, Target
+from ggl_lightning.attacks.standard import standard_attacks
+from ggl_lightning.audit.plan.sources import RecordedUpdate
+from ggl_lightning.audit.results.schema.columns import NO_PRIVATE_IMAGE
+from ggl_lightning.audit.run.matching import match_to_originals
+from ggl_lightning.audited_update import AttackResult, AuditedUpdate
+from ggl_lightning.clients import find_classifier_layer
+from ggl_lightning.clients.procedures import ClientProcedure
+from ggl_lightning.clients.validation import client_model_problems
+from ggl_lightning.defenses import Defense, NoDefense
+from ggl_lightning.errors import UserError, check_positive
+from ggl_lightning.metrics import (
+    InferredLabelAccuracy,
+    build_reconstruction_metrics,
+    identification_ranks,
+    mean_psnr,
+)
+from ggl_lightning.priors import WGANGPPrior
+from ggl_lightning.priors.base import Prior
+from ggl_lightning.priors.batched import generate_in_batches
+from ggl_lightning.problems import Problems
+from ggl_lightning.seeding import seeded
+from ggl_lightning.updates import Recording, UpdateRecord, read_recording
+
+_NO_LINEUP = "no lineup was given"
+_RANDOM_SAMPLES = 100
+
+
+def audit_update(
+    update: Recording | UpdateRecord | str | Path | Sequence[Tensor] | Mapping[str, Tensor],
+    model: nn.Module,
+    *,
+    prior: Prior | None = None,
+    images: Tensor | None = None,
+    labels: Tensor | None = None,
+    lineup: Tensor | None = None,
+    count: int | None = None,
+    kind: Literal["gradient", "difference"] = "gradient",
+    procedure: ClientProcedure | None = None,
+    defense: Defense | None = None,
+    attacks: Literal["standard"] | Mapping[str, Attack] | Sequence[Attack] = "standard",
+    budget: int | None = None,
+    seed: int = 0,
+    out_dir: str | Path | None = None,
+) -> AuditedUpdate:
+    """Attacks one update and says what it gives away.
+
+    Nothing is written unless ``out_dir`` is given, and the model stays as it is.
+
+    Args:
+        update: What was sent: a recording or its file; or a record or bare tensors, which were
+            computed at the weights that the model has: by name, or as a list in
+            ``model.parameters()`` order, one for each that requires gradients.
+        model: The client model. With a recording its weights are taken from that.
+        prior: The attacker's prior; None for the shipped one, of drawn faces of 32x32 pixels.
+        images: The private images ``(N, 3, H, W)`` in ``[-1, 1]``, if they are known: then it is
+            measured how close the attacks come.
+        labels: Their labels ``(N,)``, if they are known: whether inferred ones are right, and what
+            attacks with ``known_label`` are told.
+        lineup: Other images ``(M, 3, H, W)`` in ``[-1, 1]``, among which the first private image is
+            to be identified.
+        count: Private images behind the update; taken from ``images``, ``labels`` or the record if
+            None.
+        kind: Of bare tensors: a gradient, or a difference (weights after minus before).
+        procedure: What the attacker believes that the client did; None for the plainest procedure
+            that fits what the record says, see `believed_procedure`.
+        defense: Which kind of defense it believes in; an adaptive attack estimates its parameters
+            from the update.
+        attacks: ``standard`` (`standard_attacks`), or attacks, with or without names.
+        budget: Rounds of the search in ``standard``; 500 if None.
+        seed: Everything random follows from it.
+        out_dir: A new or empty folder to write the result into.
+
+    Returns:
+        What was found, which prints as a table and shows its pictures in a notebook.
+
+    Raises:
+        UserError: With everything that stands in the way, before the first attack.
+    """
+    prior = (WGANGPPrior() if prior is None else prior).eval()
+    recording = _recording(update, model, kind)
+    number = _count(recording.record, images, labels, count)
+    loaded = RecordedUpdate(
+        "update", recording, model.to(prior.device), procedure=procedure, count=number
+    ).load()
+    record, model, believed = loaded.record, loaded.model, loaded.procedure
+    problems = Problems()
+    problems.extend(_shape_problems(images, labels, lineup, prior))
+    size = prior.image_size
+    examples = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    largest = None if labels is None or labels.numel() == 0 else int(labels.max())
+    problems.extend(client_model_problems(model, examples.to(prior.device), largest))
+    problems.raise_if_any()
+    problems.extend(believed.problems(model, (3, size, size), number))
+    target = Target(model, find_classifier_layer(model, examples.to(prior.device)), prior)
+    chosen, left_out = _fitting(attacks, budget, target, number, believed, problems)
+    if labels is None and any(attack.known_label for attack in chosen.values()):
+        problems.add("An attack has known_label, but labels are not given: give them.")
+    problems.raise_if_any()
+    if out_dir is not None and Path(out_dir).exists() and any(Path(out_dir).iterdir()):
+        raise UserError(f"{str(out_dir)!r} is not an empty folder: give another out_dir.")
+    scorer = _Scorer(target, images, labels, lineup)
+    results = {}
+    for name, attack in chosen.items():
+        received = Received(
+            record,
+            believed if attack.believes is None else attack.believes,
+            NoDefense() if defense is None else defense,
+            labels if attack.known_label else None,
+        )
+        with seeded(seed), torch.enable_grad():
+            finding = attack.run(received, target, seed, Progress())
+        results[name] = scorer(name, finding)
+    found = AuditedUpdate(
+        results,
+        scorer.chance(results, seed),
+        left_out,
+        images,
+        {
+            "update": f"{record.kind} of {number} image{'s' * (number > 1)}",
+            "client model": type(model).__name__,
+            "procedure": f"{type(believed).__name__} ({believed.batch_norm_mode} mode)",
+            "defense": "none" if defense is None else type(defense).__name__,
+            "prior": type(prior).__name__,
+        },
+    )
+    if out_dir is not None:
+        found.save(out_dir)
+    return found
+
+
+def _recording(
+    update: Recording | UpdateRecord | str | Path | Sequence[Tensor] | Mapping[str, Tensor],
+    model: nn.Module,
+    kind: Literal["gradient", "difference"],
+) -> Recording:
+    if isinstance(update, str | Path):
+        return read_recording(update)
+    if isinstance(update, Recording):
+        return update
+    parameters = dict(model.named_parameters())
+    trainable = [name for name, parameter in parameters.items() if parameter.requires_grad]
+    if isinstance(update, UpdateRecord):
+        record = update
+    else:
+        if not isinstance(update, Mapping):
+            if len(update) != len(trainable):
+                raise UserError(
+                    f"The update has {len(update)} tensors, but {len(trainable)} parameters of the "
+                    f"client model {type(model).__name__} require gradients: give one for each, or "
+                    "a mapping by name."
+                )
+            update = dict(zip(trainable, update, strict=True))
+        record = UpdateRecord(update, kind, mode="eval" if kind == "gradient" else None)
+    buffers = {n: b for n, b in model.state_dict().items() if n not in parameters}
+    not_sent = tuple(name for name in parameters if name not in record.tensors)
+    return Recording(record, parameters, buffers, not_sent)
+
+
+def _count(
+    record: UpdateRecord, images: Tensor | None, labels: Tensor | None, count: int | None
+) -> int:
+    said = {
+        "count": count,
+        "images": None if images is None else len(images),
+        "labels": None if labels is None else len(labels),
+        "the record": record.count,
+    }
+    known = {name: number for name, number in said.items() if number is not None}
+    if not known:
+        raise UserError(
+            "It is not known how many images are behind the update: give count, or images."
+        )
+    if len(set(known.values())) > 1:
+        words = ", ".join(f"{number} by {name}" for name, number in known.items())
+        raise UserError(
+            f"The number of images behind the update is {words}: these must be the same."
+        )
+    number = next(iter(known.values()))
+    check_positive("count", number)
+    return number
+
+
+def _shape_problems(
+    images: Tensor | None,
+    labels: Tensor | None,
+    lineup: Tensor | None,
+    prior: Prior,
+) -> list[str]:
+    problems = []
+    expected = (3, prior.image_size, prior.image_size)
+    for name, given in (("images", images), ("lineup", lineup)):
+        if given is None:
+            continue
+        if given.dim() != 4 or tuple(given.shape[1:]) != expected:
+            problems.append(
+                f"{name} has shape {tuple(given.shape)}: the prior generates {expected}, so give "
+                f"(N, {', '.join(map(str, expected))}) or another prior."
+            )
+        elif not given.is_floating_point() or not bool((given.abs() <= 1).all()):
+            problems.append(
+                f"{name} must be floating-point numbers in [-1, 1]: found {given.dtype} from "
+                f"{given.min().item():g} to {given.max().item():g}."
+            )
+    if lineup is not None and images is None:
+        problems.append("A lineup is given without images: give the private ones that are sought.")
+    if labels is not None and (labels.dim() != 1 or labels.is_floating_point()):
+        problems.append(
+            f"labels has shape {tuple(labels.shape)} and dtype {labels.dtype}: give whole numbers "
+            "(N,)."
+        )
+    return problems
+
+
+def _fitting(
+    attacks: Literal["standard"] | Mapping[str, Attack] | Sequence[Attack],
+    budget: int | None,
+    target: Target,
+    count: int,
+    believed: ClientProcedure,
+    problems: Problems,
+) -> tuple[dict[str, Attack], dict[str, str]]:
+    """The attacks to run, and those of ``standard`` that do not fit, with the reason."""
+    if isinstance(attacks, str):
+        if attacks != "standard":
+            raise UserError(f"attacks is {attacks!r}: give 'standard', or attacks.")
+        chosen, left_out = {}, {}
+        for name, attack in standard_attacks(budget).items():
+            wrong = attack.problems(target, count, believed)
+            if wrong:
+                left_out[name] = wrong[0]
+            else:
+                chosen[name] = attack
+        if not chosen:
+            problems.extend(left_out.values())
+        return chosen, left_out
+    if budget is not None:
+        problems.add(f"budget is {budget}, which is for 'standard': set that of each attack.")
+    if isinstance(attacks, Mapping):
+        named = dict(attacks)
+    else:
+        named = {f"{type(each).__name__}{i}": each for i, each in enumerate(attacks)}
+        if len({type(each) for each in attacks}) == len(named):
+            named = {type(each).__name__: each for each in attacks}
+    if not named:
+        problems.add("attacks is empty: give at least one.")
+    for attack in named.values():
+        problems.extend(attack.problems(target, count, believed))
+    return named, {}
+
+
+class _Scorer:
+    """Compares findings with the truth, as far as it is known."""
+
+    def __init__(
+        self,
+        target: Target,
+        images: Tensor | None,
+        labels: Tensor | None,
+        lineup: Tensor | None,
+    ) -> None:
+        self._target = target
+        self._images = None if images is None else images.to(target.device)
+        self._labels = labels
+        self._lineup = lineup
+        self._metrics = build_reconstruction_metrics(
+            target.model, target.classifier.layer, target.prior.image_size
+        )
+
+    def __call__(self, name: str, finding: Finding) -> AttackResult:
+        collection = self._metrics.collection().to(self._target.device)
+        scores: dict[str, float] = {}
+        missing = dict(self._metrics.missing)
+        if self._labels is not None and finding.inferred is not None:
+            inferred = torch.tensor(finding.inferred.labels)
+            scores["label_accuracy"] = InferredLabelAccuracy()(inferred, self._labels).item()
+        if self._images is None:
+            missing |= dict.fromkeys((*map(str, collection), "rank"), NO_PRIVATE_IMAGE)
+            return AttackResult(name, finding, scores, missing)
+        order = match_to_originals(finding.images, self._images.cpu())
+        finding = _in_order(finding, order)
+        found = finding.images.to(self._target.device)
+        with torch.no_grad():
+            scores |= {key: value.item() for key, value in collection(found, self._images).items()}
+        if self._lineup is None:
+            missing["rank"] = _NO_LINEUP
+        else:
+            ranks = identification_ranks(found[:1], self._images[:1], self._lineup)
+            scores["rank"] = int(ranks[0])
+        return AttackResult(name, finding, scores, missing)
+
+    def chance(self, results: Mapping[str, AttackResult], seed: int) -> dict[str, float]:
+        """The mean PSNR and MSE of random samples of the prior with the labels assumed."""
+        if self._images is None or not results:
+            return {}
+        prior = self._target.prior
+        labels = next(iter(results.values())).finding.labels
+        generator = torch.Generator().manual_seed(seed)
+        psnr, mse = [], []
+        for image, label in zip(self._images, labels, strict=True):
+            latents = prior.sample(_RANDOM_SAMPLES, generator)
+            of_class = torch.full((len(latents),), int(label), device=prior.device)
+            with torch.no_grad():
+                samples = generate_in_batches(prior, latents, of_class)
+            psnr.append(mean_psnr(samples, image))
+            mse.append((samples - image).square().mean().item())
+        return {"psnr": sum(psnr) / len(psnr), "mse": sum(mse) / len(mse)}
+
+
+def _in_order(finding: Finding, order: Tensor) -> Finding:
+    return dataclasses.replace(
+        finding,
+        images=finding.images[order],
+        labels=finding.labels[order],
+        artefacts={name: values[order] for name, values in finding.artefacts.items()},
+    )
