@@ -20,7 +20,13 @@ def user_path(name: str, value: str | Path) -> Path:
     try:
         return Path(value).expanduser()
     except RuntimeError as error:
+        user = Path(value).parts[0]
         raise UserError(
-            f"{name} is {str(value)!r}: no home folder of {Path(value).parts[0]} is known. Write "
-            "the path in full."
+            f"{name} is {str(value)!r}: no home folder of {user} is known. Write the path in full, "
+            f"or ./{user} for a folder of that name."
         ) from error
+
+
+def argument_path(text: str) -> Path:
+    """A path that is an argument of a command; otherwise like `user_path`."""
+    return user_path("The path", text)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
@@ -83,13 +81,13 @@ def client_side(seed: int = 0, images: int = 1, num_classes: int = 2) -> ClientS
     )
 
 
-def received(model: nn.Module, update: list[Tensor], count: int = 1, **known) -> Received:
-    """A plain gradient as a server holds it."""
-    record = UpdateRecord(dict(zip(trainable_parameters(model), update, strict=True)), "gradient")
-    return Received(
-        dataclasses.replace(record, count=count),
-        **{"procedure": GradientUpdate(), "defense": NoDefense(), **known},
-    )
+def received(
+    model: nn.Module, update: list[Tensor], count: int = 1, kind: str = "gradient", **known
+) -> Received:
+    """What a server holds, by default a plain gradient."""
+    named = dict(zip(trainable_parameters(model), update, strict=True))
+    known = {"procedure": GradientUpdate(), "defense": NoDefense(), **known}
+    return Received(UpdateRecord(named, kind, count=count), **known)
 
 
 class ShippedPriorImages(ImageDataModule):

@@ -19,6 +19,7 @@ from ggl_lightning.attacks.labels import (
 )
 from ggl_lightning.attacks.matching.image_distances import ImageDistances
 from ggl_lightning.attacks.matching.micro_batching import MicroBatch, MicroBatching
+from ggl_lightning.attacks.matching.simulation import telling_layers
 from ggl_lightning.attacks.matching.update_distances import Distance, UpdateDistances, layer_weights
 from ggl_lightning.attacks.objective import Objective
 from ggl_lightning.attacks.penalties import Regularizer
@@ -119,9 +120,10 @@ class GenerativeGradientLeakage(Attack):
         believes: What the attacker believes that the client did; null if it knows the client's
             procedure. The order in which the client took its images it never knows.
         orders: How many orders it draws and takes the mean objective over, where the order matters;
-            each costs as much as one more candidate.
+            the cost of a candidate grows with it. More than one pays where no buffers are compared.
         buffer_weight: Weight of the distance between the batch statistics of a candidate and those
-            that sent buffers give away; 0 leaves them out.
+            that sent buffers give away; 0 leaves them out. With 0.1 they count about as much as
+            the update does.
 
     Raises:
         UserError: If a number is out of range.
@@ -145,7 +147,7 @@ class GenerativeGradientLeakage(Attack):
         micro_batch: MicroBatch = "auto",
         believes: ClientProcedure | None = None,
         orders: int = 1,
-        buffer_weight: float = 0.01,
+        buffer_weight: float = 0.1,
     ) -> None:
         check_positive("budget", budget)
         check_positive("n_trials", n_trials)
@@ -200,7 +202,7 @@ class GenerativeGradientLeakage(Attack):
         adapts = self.adaptive and any(bool(tensor.any()) for tensor in received.update)
         adaptation = received.defense.adapt(received.update, classifier) if adapts else None
         orders = self._drawn_orders(received, model, seed)
-        buffers = self._compared_buffers(received)
+        buffers = self._compared_buffers(received, model)
         distances = UpdateDistances(
             model,
             received.update,
@@ -312,10 +314,11 @@ class GenerativeGradientLeakage(Attack):
         generator = torch_generator(seed, *_ORDERS)
         return sample_orders(received.procedure, model, received.count, self.orders, generator)
 
-    def _compared_buffers(self, received: Received) -> Mapping[str, Tensor]:
+    def _compared_buffers(self, received: Received, model: nn.Module) -> Mapping[str, Tensor]:
         """The buffers that say something of the images and are to be compared."""
+        buffers = received.record.buffers
         counts = self.buffer_weight > 0 and received.procedure.batch_norm_mode == "train"
-        return received.record.buffers if counts else {}
+        return buffers if counts and telling_layers(model, buffers) else {}
 
     def _labels(
         self, received: Received, model: nn.Module, classifier: ClassifierLayer

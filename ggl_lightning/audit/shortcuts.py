@@ -26,6 +26,7 @@ from torchvision.models import list_models
 
 from ggl_lightning.command_line.arguments import Option
 from ggl_lightning.command_line.messages import arguments_of
+from ggl_lightning.command_line.value_text import as_written
 from ggl_lightning.errors import UserError, check_choice
 
 _SEARCHES = "ggl_lightning.attacks.searches"
@@ -118,7 +119,10 @@ def _spelled(option: Option) -> Option:
         if option.name not in _MAY_BE_NULL:
             raise UserError(f"--{option.name} is {option.value!r}: give a value, or leave it out.")
         full = f"model.{option.name}"
-        return replace(option, name=full, tokens=(f"--{full}=null", *option.tokens[2:]))
+        value: str | None = "null"
+        if option.name == "exp_name":  # a name is text as written
+            value = option.value
+        return replace(option, name=full, tokens=(f"--{full}={value}", *option.tokens[2:]))
     if option.name in _FLAGS and option.value is None:
         return replace(option, value="true", tokens=(f"--{option.name}=true",))
     value = option.value
@@ -255,7 +259,7 @@ def _chosen(option: str, class_path: str, current: Namespace | None, **own: Any)
     kept = {name: value for name, value in arguments.items() if name in known - set(own)}
     lost = {name: value for name, value in arguments.items() if name not in known}
     said = [
-        f"{verb} {', '.join(f'{name} {value}' for name, value in some.items())}"
+        f"{verb} {', '.join(f'{name} {as_written(str(value))}' for name, value in some.items())}"
         for verb, some in (("keeps", kept), ("leaves out", lost))
         if some
     ]

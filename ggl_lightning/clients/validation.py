@@ -52,6 +52,19 @@ def client_model_problems(
             module.training = mode
 
 
+def is_random(model: nn.Module, images: Tensor) -> bool:
+    """Whether a model in eval mode returns other logits for the same images when called again.
+
+    Args:
+        model: A client model that `client_model_problems` finds nothing wrong of, in eval mode.
+        images: At least two images ``(N, 3, H, W)``.
+    """
+    with torch.no_grad():
+        first, second = model(images), model(images)
+    # Rounding may differ on an accelerator; what is drawn at random differs by far more.
+    return not torch.allclose(first, second, rtol=1e-3, atol=1e-3 * float(first.abs().max()))
+
+
 def has_batch_norm(model: nn.Module) -> bool:
     """Whether a model has layers whose statistics depend on the mode it is in."""
     return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 
-from ggl_lightning.errors import UserError
+from ggl_lightning.user_paths import user_path
 
-_HOME = re.compile(r"~[^/\s]*/")
+_HOME = re.compile(r"(~[^/\s]*)(/.*)", re.DOTALL)
 
 
 def with_home(value: Any, name: str = "") -> Any:
     """Replaces ``~/`` and ``~user/`` at the start of every text in a configuration.
 
-    Shells replace it in most places; in a file, and after an equals sign, nobody else does.
+    Shells replace it in most places; in a file, and after an equals sign, nobody else does. Texts
+    that begin otherwise stay as they are: not every text is a path.
 
     Args:
         value: A configuration or a part of it; it is not changed.
@@ -36,26 +36,9 @@ def with_home(value: Any, name: str = "") -> Any:
     if isinstance(value, list | tuple):
         return type(value)(with_home(inner, name) for inner in value)
     if isinstance(value, Path):
-        return Path(with_home(str(value), name))
-    if isinstance(value, str) and _HOME.match(value):
-        found = os.path.expanduser(value)  # noqa: PTH111 - it leaves unknown users as they are
-        if found == value:
-            user = value.partition("/")[0]
-            raise UserError(
-                f"{name or 'The path'} is {value!r}, but there is no user {user[1:]!r} with a home "
-                "folder: write the folder in full, or ./~ for one of that name."
-            )
-        return found
+        return user_path(name, value)
+    if isinstance(value, str) and (found := _HOME.fullmatch(value)):
+        user_path(name, value)
+        home = str(Path(found[1]).expanduser()).rstrip("/")
+        return home + found[2]  # as written: it may be no path, or end in a slash
     return value
-
-
-def path(text: str) -> Path:
-    """A path given on a command line.
-
-    Args:
-        text: As given.
-
-    Raises:
-        UserError: If it begins with a user that does not exist.
-    """
-    return Path(with_home(text))

@@ -29,6 +29,7 @@ from ggl_lightning.command_line.shipped import (
     ShippedConfigurations,
 )
 from ggl_lightning.command_line.unions import read_numbers_as_such
+from ggl_lightning.command_line.value_text import as_written
 from ggl_lightning.command_line.yaml_text import use_for_configurations
 from ggl_lightning.errors import UserError
 
@@ -171,7 +172,7 @@ class CommandCLI(LightningCLI):
         """What the configuration says of the hardware, for a message."""
         settings = self.config.get(str(self.config.get("subcommand")), self.config).trainer
         said = [
-            f"{name} {settings[name]}"
+            f"{name} {as_written(str(settings[name]))}"
             for name in _HARDWARE
             if settings.get(name) not in (None, "auto", 1)
         ]

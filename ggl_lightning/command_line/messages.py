@@ -9,19 +9,25 @@ import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jsonargparse
 
+from ggl_lightning.command_line.value_text import as_written
+
 _KEY = re.compile(r'Parser key "(?P<key>[^"]+)"(?: element \d+)?:(?P<rest>.*)', re.DOTALL)
 _CLASS = re.compile(r"Problem with given class_path '(?P<path>[^']*)':\n(?P<rest>.*)", re.DOTALL)
 _CALLABLE = re.compile(
-    r"Type .* expects a function or a callable class: (?P<rest>.*)\. Got value: (?P<value>.*)",
+    r"Type .*? expects a function or a callable class: (?P<rest>.*)\. Got value: (?P<value>.*)",
     re.DOTALL,
+)
+_CALLABLE_OF_UNION = re.compile(
+    r"Type .*? expects a function or a callable class: (?P<rest>.*)", re.DOTALL
 )
 _UNION = re.compile(
     r"Does not validate against any of the Union subtypes\nSubtypes: .*?\nErrors:\n(?P<errors>.*)\n"
-    r"Given value type: [^\n]*\nGiven value: (?P<value>.*)",
+    r"Given value type: (?P<type>[^\n]*)\nGiven value: (?P<value>.*)",
     re.DOTALL,
 )
 _EXPECTED = re.compile(r"Expected an? (?P<type>.*?)(?:\. Got value: (?P<value>.*))?$", re.DOTALL)
@@ -42,8 +48,19 @@ _NO_MODULE = re.compile(r"No module named '(?P<module>[^']*)'")
 _NO_PATH = re.compile(r"Expected a dot import path string: (?P<name>.*)")
 _OTHER_CLASS = re.compile(
     r"(?:Import path (?P<path>\S+) does not correspond to a subclass of|"
-    r"Expected '(?P<path2>\S+)' to be a (?:subclass of|function that returns)) (?P<type>[\w.]+)"
+    r"Expected '(?P<path2>\S+)' to be a (?:subclass of|function that returns)) "
+    r"(?:<class ')?(?P<type>[\w.]+)"
 )
+_ABSTRACT = re.compile(r"Expected an instantiatable class, but (?P<type>[\w.]+) is abstract")
+_NO_OBJECT = re.compile(
+    r"(?:Unexpected import object|Not possible to determine the import path for object) "
+    r"(?P<what>.*?)\.?$"
+)
+_NO_CLASS_PATH = re.compile(
+    r"unhashable type: |argument of type '\w+' is not iterable|Expected an import path or a sub"
+)
+_OF_ANOTHER_CLASS = re.compile(r"Import path does not correspond to a subclass of \w+$")
+_NO_FILE_PATH = re.compile(r"Not of type Path: ")
 _LOADING = re.compile(r"Unable to load config (?P<value>.*?)\n+\s*- (?P<rest>.*)", re.DOTALL)
 _NO_CONFIG = re.compile(r"Unable to load config [\"'](?P<value>.*)[\"']$")
 _TRIED_PATH = re.compile(
@@ -61,6 +78,7 @@ _TYPES = {
     "str": "text",
     "list": "a list",
     "dict": "settings by name",
+    "Iterable": "a list",
     "NoneType": "null",
 }
 _PACKAGES = ("ggl_lightning", "pytorch_lightning", "torch.optim")
@@ -154,8 +172,14 @@ def _reason(report: str) -> _Reason:
     if found := _CALLABLE.match(report):
         path = _CLASS_PATH_OF_VALUE.search(found["value"])
         return _within(path["path"] if path else found["value"], _reason(found["rest"]))
+    if found := _CALLABLE_OF_UNION.match(report):
+        inner = _reason(found["rest"])
+        # The other types of the union say of which class.
+        says_less = _NO_MODULE.match(inner.text) or _NO_ATTRIBUTE.match(inner.text)
+        return replace(inner, is_weak=True) if says_less else inner
     if found := _UNION.match(report):
-        return _of_union(found["errors"], found["value"])
+        value = "null" if "NoneType" in found["type"] else found["value"]
+        return _of_union(found["errors"], value)
     return _leaf(report)
 
 
@@ -197,6 +221,17 @@ def _leaf(report: str) -> _Reason:
         return _Reason(text=_no_class(found["name"]), is_weak=True)
     if found := _OTHER_CLASS.match(report):
         return _Reason(text=_other_class(found["path"] or found["path2"], found["type"]))
+    if _NO_CLASS_PATH.match(report):
+        text = "expected the path of a class as class_path, with its init_args."
+        return _Reason(text=text, is_weak=True)
+    if _OF_ANOTHER_CLASS.match(report):
+        return _Reason(text=f"{report}.", is_weak=True)
+    if found := _ABSTRACT.match(report):
+        return _Reason(expected=(f"a class_path of a {_short(found['type'])}",))
+    if found := _NO_OBJECT.match(report):
+        return _Reason(text=f"{one_line(found['what'])} is no class.")
+    if _NO_FILE_PATH.match(report):
+        return _Reason(expected=("a path",))
     if found := _NOT_SUBCLASS.match(report):
         expected = f"a class_path of a {found['type']}, with its init_args"
         return _Reason(expected=(expected,), value=found["value"] or "")
@@ -213,7 +248,7 @@ def _leaf(report: str) -> _Reason:
         )
     if "codec can't decode" in report:
         return _Reason(text="the file is not text in UTF-8: save it as UTF-8.")
-    return _Reason(text=one_line(report))
+    return _Reason(text=one_line(as_written(report)))
 
 
 def _type_name(text: str) -> str:
@@ -255,7 +290,7 @@ def _expectation(reason: _Reason) -> str:
 
 
 def _shown(value: str) -> str:
-    return one_line(value) or "empty"
+    return one_line(as_written(value)) or "empty"
 
 
 def _where(reason: _Reason) -> str:
@@ -275,7 +310,10 @@ def _of(reason: _Reason) -> str:
 def _unknown(reason: _Reason, parser: jsonargparse.ArgumentParser) -> str:
     *above, option = reason.unknown.split(".")
     if reason.owner:
-        near = nearest(option, arguments_of(reason.owner))
+        own = arguments_of(reason.owner)
+        if above and above[0] not in own:  # what is inside it is not the mistake
+            option = above[0]
+        near = nearest(option, own)
         keys = f" (in {'.'.join(reason.keys)})" if reason.keys else ""
         return f"{_short(reason.owner)} has no setting {option!r}{keys}.{suggestion(near)}"
     group = ".".join([*([reason.group] if reason.group else []), *above])
@@ -345,7 +383,15 @@ def _no_module(class_path: str, missing: str) -> str:
     root = class_path.partition(".")[0]
     if missing.partition(".")[0] != root:
         return f"{class_path} cannot be imported: there is no module {missing}."
-    return f"there is no module {missing!r} for the class_path {class_path!r}.{_alike(class_path)}"
+    here = (
+        f" {root} lies in the current folder: Python looks for modules there with PYTHONPATH=. set."
+        if Path(root).is_dir() or Path(f"{root}.py").is_file()
+        else ""
+    )
+    return (
+        f"{class_path!r} cannot be imported, since there is no module {missing!r}: expected the "
+        f"path of a class, as package.module.Class.{here or _alike(class_path)}"
+    )
 
 
 def _no_class(class_path: str) -> str:
@@ -357,8 +403,9 @@ def _alike(class_path: str) -> str:
     name = _short(class_path)
     same = _known_paths(name)
     if not same:
-        known = {path.rpartition(".")[2]: path for path in reversed(_classes())}
         module_name = class_path.rpartition(".")[0]
+        own = module_name.startswith(_PACKAGES) or not module_name
+        known = {path.rpartition(".")[2]: path for path in reversed(_classes()) if own}
         for each, value in vars(sys.modules.get(module_name, object)).items():
             if isinstance(value, type):
                 known.setdefault(each, f"{module_name}.{each}")
@@ -370,6 +417,8 @@ def _alike(class_path: str) -> str:
 
 def _other_class(class_path: str, base: str) -> str:
     base = _short(base)
+    if base == "Module":  # hundreds
+        return f"{class_path} is no torch.nn.Module, nor a function that is said to return one."
     choices = [path for path in _classes() if base in _bases(path) and _short(path) != base]
     if not choices:
         return f"{class_path} is no {base}."

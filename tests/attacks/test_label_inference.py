@@ -6,9 +6,15 @@ from torch import nn
 
 from ggl_lightning.attacks.labels import infer_labels
 from ggl_lightning.clients import client_update, find_classifier_layer
+from ggl_lightning.clients.procedures import (
+    ClientSGD,
+    ClientState,
+    LocalTraining,
+    StepwiseRate,
+)
 from ggl_lightning.errors import UserError
 from ggl_lightning.seeding import seeded
-from tests.tiny import TinyClient
+from tests.tiny import TinyClient, received
 
 
 @settings(max_examples=20)
@@ -158,3 +164,57 @@ def test_the_bias_alone_is_enough():
     model = TinyClient(num_classes=4).eval()
     model[-1].weight.requires_grad_(False)
     assert _inferred(model, 2).labels == [2]
+
+
+TRAININGS = {
+    "plain": LocalTraining(ClientSGD(1e-3), batch_size=2, mode="eval"),
+    "summed": LocalTraining(ClientSGD(1e-3), epochs=3, mode="eval", sends="gradient_sum"),
+    "momentum": LocalTraining(ClientSGD(1e-3, momentum=0.9), epochs=3, batch_size=3, mode="eval"),
+    "nesterov and a schedule": LocalTraining(
+        ClientSGD(1e-3, momentum=0.8, nesterov=True),
+        epochs=2,
+        schedule=StepwiseRate(1, 0.5, per="step"),
+        mode="eval",
+    ),
+    "weight decay": LocalTraining(ClientSGD(1e-3, momentum=0.9, weight_decay=0.1), epochs=2),
+    "training mode": LocalTraining(ClientSGD(1e-3, momentum=0.9), epochs=2, batch_size=3),
+}
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize("labels", [[4], [5, 1], [1, 1, 1, 4, 4, 5]])
+def test_labels_are_read_off_what_local_training_sends(name, labels):
+    """A difference points the other way than a gradient, and is as large as the rates make it."""
+    procedure = TRAININGS[name]
+    for seed in range(4):
+        torch.manual_seed(seed)
+        model = TinyClient(num_classes=6).eval()
+        images = torch.randn(len(labels), 3, 8, 8) * 0.3
+        order = procedure.order(len(labels), torch.Generator().manual_seed(seed))
+        sent = procedure(ClientState.of(model), images, torch.tensor(labels), order)
+        given = received(
+            model,
+            list(sent.tensors.values()),
+            len(labels),
+            kind=sent.kind,
+            procedure=procedure,
+        )
+        found = given.read_labels(model, find_classifier_layer(model, images))
+        assert found.labels == sorted(labels)
+        assert found.margin > 0
+
+
+def test_a_mean_gradient_is_read_off_small_steps():
+    torch.manual_seed(0)
+    model = TinyClient(num_classes=6).double().eval()
+    images, labels = torch.randn(6, 3, 8, 8, dtype=torch.float64), torch.arange(6)
+    expected = client_update(model, images, labels)
+    weights = {name: each.detach() for name, each in model.named_parameters()}
+    for momentum, decay in ((0.0, 0.0), (0.9, 0.0), (0.9, 0.1)):
+        optimizer = ClientSGD(1e-6, momentum=momentum, weight_decay=decay)
+        procedure = LocalTraining(optimizer, epochs=3, mode="eval")
+        order = procedure.order(6, torch.Generator().manual_seed(0))
+        sent = procedure(ClientState.of(model), images, labels, order)
+        found = procedure.mean_gradient(sent.tensors, weights, 6)
+        for ours, theirs in zip(found.values(), expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)

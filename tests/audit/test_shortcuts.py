@@ -148,6 +148,8 @@ def test_options_count_whatever_their_order(tmp_path, resolved):
 
 def test_texts_that_yaml_reads_otherwise_are_taken_as_written(tiny_config, resolved):
     assert resolved("--exp_name", "0123")["model"]["exp_name"] == "0123"
+    assert resolved("--exp_name=null")["model"]["exp_name"] == "null"
+    assert resolved("--exp_name=")["model"]["exp_name"] == ""  # refused before a run
     assert resolved("--idx", "010")["data"]["idx"] == 10
     text = tiny_config.read_text().replace("exp_name: tiny", "exp_name: 2024_01_01")
     tiny_config.write_text(

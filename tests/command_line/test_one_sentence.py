@@ -1,5 +1,6 @@
 """Every mistake in arguments, files and components is one line, exit code 2, and nothing else."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 from ggl_lightning.audit.cli import main as audit_main
 from ggl_lightning.cli import run_command
 from ggl_lightning.clients.cli import main as train_client
+from ggl_lightning.command_line.value_text import as_written
 from ggl_lightning.priors.cli import main as train_gan
 from tests.audit.conftest import tiny_config, tiny_settings  # noqa: F401 - a fixture
 
@@ -60,7 +62,10 @@ def refused(tmp_path, capsys, monkeypatch):
         (["--seed_everything", "-1"], "seed_everything is -1"),
         (["--optimizer", "torch.optim.SGD"], "--optimizer has no meaning in an audit"),
         (["--lr_scheduler.step_size", "2"], "has no meaning in an audit"),
-        (["--trained_model", "~nobody_here/x"], "no user 'nobody_here'"),
+        (
+            ["--trained_model", "~nobody_here/x"],
+            "trained_model is '~nobody_here/x': no home folder of ~nobody_here",
+        ),
         (
             ["--data.defenses", "{a: {class_path: Noise}, a: {class_path: Sign}}"],
             "'a' stands twice",
@@ -80,12 +85,17 @@ def test_arguments(refused, tiny_config, arguments, expected):  # noqa: F811
         ("model.client seed", 1, "There is no setting 'client seed'. Did you mean client_seed"),
         ("model.client_modl", 1, "model has no setting 'client_modl'. Did you mean client_model"),
         (f"{_ATTACK}.budgett", 1, "GenerativeGradientLeakage has no setting 'budgett'"),
+        (
+            f"{_ATTACK}.xearch",
+            _component(f"{_SEARCHES}.NevergradSearch", method="CMA"),
+            "GenerativeGradientLeakage has no setting 'xearch' (in data.attacks). Did you mean s",
+        ),
         (f"{_ATTACK}.search", _component(f"{_SEARCHES}.NevergradSerch"), "Did you mean"),
         (f"{_ATTACK}.search", _component("ggl_lightning.defenses.Noise"), "Noise is no Search"),
         ("data.images", None, "data.images must be given"),
         ("trainer", None, "trainer is null: expected settings by name"),
         ("trainer.detect_anomaly", None, "detect_anomaly of Trainer is null"),
-        ("data.defenses", ["none"], "data.defenses is ['none']: expected settings by name"),
+        ("data.defenses", ["none"], "data.defenses is [none]: expected settings by name"),
         ("data.defenses.x", _component("Noise", std="big"), "std of Noise"),
         ("data.controls", ["null_rndom"], "Did you mean 'null_random'"),
         ("data.split", 3, "Write it in quotes"),
@@ -247,6 +257,71 @@ def test_a_section_that_holds_no_settings(refused, tmp_path, command, text):
     (tmp_path / "more.yaml").write_text(f"trainer: {text}\n")
     line = refused(command, ["fit", f"--config={shipped / name}", "--config=more.yaml"])
     assert f"trainer is {text}: expected settings by name" in line
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("nosuch.Class", "'nosuch.Class' cannot be imported, since there is no module 'nosuch'"),
+        ("{class_path: nosuch.Class}", "expected the path of a class, as package.module.Class."),
+        ("ggl_lightning.nosuch.MLP", "Did you mean ggl_lightning.clients.MLP?"),
+        ("{class_path: torch.nn.Lin}", "Did you mean torch.nn.Linear?"),
+        ("ggl_lightning.defenses.Noise", "Noise is no torch.nn.Module, nor a function"),
+        ("math.sin", "math.sin is no torch.nn.Module, nor a function"),
+        ("math.pi", f"model.client_model: {math.pi} is no class."),
+        ("[1]", "model.client_model is [1]: expected a class_path of a Module"),
+        ("null", "model.client_model is null: expected a class_path of a Module"),
+        ("{class_path: [3]}", "expected the path of a class as class_path, with its init_args"),
+        ("{init_args: {width: {a: 1}}}", "is {a: 1}: expected a whole number."),
+        ("here.Model", "here lies in the current folder: Python looks for modules there with"),
+    ],
+)
+def test_what_is_no_client_model(refused, tmp_path, given, expected):
+    (tmp_path / "here.py").touch()
+    line = refused(audit_main, ["--config", "demo", "--model.client_model", given])
+    assert line.startswith("error: ")
+    assert expected in line
+    assert "Callable" not in line
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            ["--trainer.strategy", "{class_path: x.Y, init_args: {a: {b: [1, null]}}}"],
+            "strategy {class_path: x.Y, init_args: {a: {b: [1, null]}}}",
+        ),
+        (
+            ["--trainer.logger", "{a: 3}"],
+            "{a: 3}: expected a class_path of a Logger or a list or true or false or null.",
+        ),
+        (["--data.images.init_args.root", "[1]"], "is [1]: expected text or a path."),
+    ],
+)
+def test_values_are_told_as_they_are_written(refused, options, expected):
+    assert expected in refused(audit_main, ["--config", "demo", *options])
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("Namespace(a='x', b=Namespace(c=None, d=(1, 2)))", "{a: x, b: {c: null, d: [1, 2]}}"),
+        ("got Namespace(a=1), not Namespace()", "got {a: 1}, not {}"),
+        ("Namespace(a=')', b=1) (x)", "{a: ), b: 1} (x)"),
+        (
+            "Namespace(root=Path_fr('x.yaml', cwd='/y'))",
+            "{root: 'Path_fr(''x.yaml'', cwd=''/y'')'}",
+        ),
+        ("{'a': {'b': True}}", "{a: {b: true}}"),
+        ("Namespace(a=<object>)", "Namespace(a=<object>)"),
+        ("Namespace(a=1", "Namespace(a=1"),
+        ("[x", "[x"),
+        ("Namespace", "Namespace"),
+        ("3 (three)", "3 (three)"),
+    ],
+)
+def test_python_in_a_text_becomes_yaml(text, written):
+    assert as_written(text) == written
 
 
 @pytest.mark.parametrize("name", ["models.resnet18", "torch.nothing"])

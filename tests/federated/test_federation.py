@@ -8,7 +8,11 @@ import torch
 from torch.nn import functional as F
 
 from ggl_lightning.clients import GradientUpdate, LocalSGDUpdate, UpdateRule
+from ggl_lightning.clients.procedures import ClientSGD, LocalTraining
 from ggl_lightning.federated import ServerAdam, ServerSGD
+from ggl_lightning.federated.sampling import Sampling
+from ggl_lightning.federated.streams import ORDER
+from ggl_lightning.seeding import torch_generator
 from tests.federated.toy import TEST, TRAIN, federation, tiny_client, weights
 
 IMAGES, LABELS = TRAIN.tensors
@@ -80,6 +84,44 @@ def test_local_sgd_with_the_servers_rate_is_fedavg():
             old.data.copy_(new)
     for ours, theirs in zip(weights(model), weights(reference), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_differences_and_buffers_of_realistic_clients_are_averaged_as_fedavg_does():
+    """Training mode, momentum, shuffling: weights and running statistics, weighted by images."""
+    model, reference = tiny_client(), tiny_client()
+    shares = [np.arange(0, 8), np.arange(8, 32), np.arange(32, 38)]
+    procedure = LocalTraining(ClientSGD(0.1, momentum=0.9), epochs=2, batch_size=4)
+    server = federation(model, shares, procedure, ServerSGD(1.0, momentum=0), seed=3)
+    for number in (1, 2):
+        server.round(number)
+        average = dict.fromkeys(reference.state_dict(), 0)
+        for client, share in enumerate(shares):
+            order = procedure.order(len(share), torch_generator(ORDER, 3, number, client))
+            local = copy.deepcopy(reference).train()
+            optimizer = torch.optim.SGD(local.parameters(), lr=0.1, momentum=0.9)
+            indices = Sampling(shares, 3, None, 3).choose(number)[client]
+            images, labels = IMAGES[indices], LABELS[indices]
+            for step in order.steps:
+                optimizer.zero_grad()
+                F.cross_entropy(local(images[step.indices]), labels[step.indices]).backward()
+                optimizer.step()
+            for name, tensor in local.state_dict().items():
+                average[name] = average[name] + len(share) / 38 * tensor.double()
+        counted = average.pop("1.num_batches_tracked").round().long()
+        reference.load_state_dict({**average, "1.num_batches_tracked": counted})
+    found = model.state_dict()
+    for name, expected in reference.state_dict().items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-5)
+    assert not model.training
+
+
+def test_withheld_buffers_stay_the_servers():
+    model = tiny_client()
+    before = copy.deepcopy(dict(model.named_buffers()))
+    procedure = LocalTraining(ClientSGD(0.1), send_buffers=False)
+    federation(model, [np.arange(8)], procedure, ServerSGD(1.0, momentum=0)).round(1)
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, before[name])
 
 
 def test_batch_norm_keeps_the_initial_statistics():

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ggl_lightning.clients.procedures import (
     BatchStatistics,
@@ -55,6 +56,22 @@ class Simulation:
         return self._orders
 
 
+def telling_layers(model: nn.Module, buffers: Mapping[str, Tensor]) -> list[str]:
+    """Names of the batch-norm layers whose received running statistics say something of a batch.
+
+    Args:
+        model: The client model.
+        buffers: The received buffers.
+    """
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm)
+        and module.momentum != 0
+        and (f"{name}.running_mean" if name else "running_mean") in buffers
+    ]
+
+
 class StatisticsPenalty:
     """How far batch statistics of candidates are from those that the received buffers give away.
 
@@ -89,7 +106,9 @@ class StatisticsPenalty:
         count, channels, height, width = shape
         largest = max(self._procedure.batch_sizes(count))
         if not self._theirs:
-            self._values = values_per_image(self._state, (channels, height, width))
+            seen = values_per_image(self._state, (channels, height, width))
+            telling = telling_layers(self._state.model, self._buffers)
+            self._values = {name: seen[name] for name in telling if name in seen}
             self._theirs = read_statistics(self._state, self._buffers, self._values, largest)
         ours = read_statistics(self._state, buffers, self._values, largest)
         return statistics_penalty(ours, self._theirs)

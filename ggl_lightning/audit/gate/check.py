@@ -18,7 +18,7 @@ from ggl_lightning.audit.plan.data_module import AuditDataModule
 from ggl_lightning.audit.results.run_folder import RunFolder
 from ggl_lightning.clients import find_classifier_layer
 from ggl_lightning.clients.procedures import ClientProcedure
-from ggl_lightning.clients.validation import client_model_problems
+from ggl_lightning.clients.validation import client_model_problems, is_random
 from ggl_lightning.federated import FederatedTraining
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.priors.validation import prior_problems
@@ -161,6 +161,12 @@ def _check_models(
     problems.extend(wrong_client)
     if wrong_client:
         return
+    if is_random(model, examples):
+        problems.add(
+            f"The client model {type(model).__name__} returns other logits for the same images "
+            "when it is called again in eval mode: let dropout and whatever else is random in it "
+            "be off then, or no candidate can be compared with what was sent."
+        )
     shape = (3, examples.shape[2], examples.shape[3])
     problems.extend(audit.procedure.problems(model, shape, grid.client_batch))
     if audit.utility is not None and largest is not None:

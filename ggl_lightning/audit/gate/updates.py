@@ -49,11 +49,15 @@ def update_problems(
     problems = Problems()
     with seeded(seed):
         order = procedure.order(len(images), client_generator(seed))
-        computed = problems.of(
-            lambda: procedure.compute(ClientState.of(model), images, labels, order)
-        )
-        if computed is None:
-            return list(problems)
+        try:
+            computed = procedure.compute(ClientState.of(model), images, labels, order)
+        except UserError as error:
+            return list(error.problems)
+        except Exception as error:  # noqa: BLE001 - whatever a model of the user's may raise
+            return [
+                f"The client model {type(model).__name__} cannot follow the procedure "
+                f"{type(procedure).__name__} in mode {procedure.mode!r}: {_reason(error)}."
+            ]
         update = list(computed.tensors.values())
         try:
             check_buffers(computed.buffers)
@@ -76,3 +80,9 @@ def update_problems(
             except Exception:  # noqa: BLE001 - whatever a defense of the user's may raise
                 continue
     return list(problems)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error."""
+    line = next(iter(str(error).splitlines()), "").strip().rstrip(".")
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__

@@ -122,7 +122,8 @@ class AuditDataModule(pl.LightningDataModule):
         seeds: Seeds of the cases.
         split: Split the private images are taken from.
         client_batch: Private images per client; ``idx`` is cut into batches of this size, in order.
-        controls: Which controls to run beside the attacks; an empty list for none.
+        controls: Names of the controls to run beside the attacks, all by default; an empty list for
+            none.
         decoys: Images of the private image's class among which it is to be identified.
         records: Recorded updates: a file or a pattern of files; or a list of such, and of entries
             with what is known of the private images behind one.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ggl_lightning.audit.report.build import build_report
-from ggl_lightning.command_line.home import path
 from ggl_lightning.command_line.parsers import PlainParser
 from ggl_lightning.command_names import as_called
 from ggl_lightning.errors import UserError
+from ggl_lightning.user_paths import argument_path
 
 
 def main(args: list[str]) -> int:
@@ -28,10 +28,12 @@ def main(args: list[str]) -> int:
         prog=f"{as_called('ggl-audit')} report",
         description="Writes report.html and its tables from the results in run folders.",
     )
-    parser.add_argument("run_dir", nargs="+", type=path, metavar="RUN_DIR", help="run folders")
+    parser.add_argument(
+        "run_dir", nargs="+", type=argument_path, metavar="RUN_DIR", help="run folders"
+    )
     parser.add_argument(
         "--output",
-        type=path,
+        type=argument_path,
         metavar="DIR",
         help="where to write; by default the run folder itself, if it is the only one",
     )

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from ggl_lightning.audit.plan.controls import bound, nulls, roles
+from ggl_lightning.audit.plan.controls import bound, nulls, role_of
 from ggl_lightning.audit.plan.roles import ATTACK, Role
 from ggl_lightning.audit.report.estimates import format_number
 from ggl_lightning.audit.report.thumbnails import NoPictureError, Thumbnail, make_thumbnail
 from ggl_lightning.audit.results.collect import Results
-from ggl_lightning.audit.results.measures import source_of, source_title
 from ggl_lightning.audit.results.schema import NO_PRIVATE_IMAGE, Row, is_done
+from ggl_lightning.audit.results.values import source_of, source_title
 
 MOST_IMAGES = 24
 """Private images shown at most."""
@@ -45,7 +45,7 @@ class Column:
         """What the column's pictures are."""
         if self.role == _PRIVATE:
             return "private image"
-        return "reconstruction" if self.role == ATTACK.name else roles()[self.role].title
+        return "reconstruction" if self.role == ATTACK.name else role_of(self.role).title
 
     @property
     def label(self) -> str:

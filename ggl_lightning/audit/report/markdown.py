@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ggl_lightning.audit.plan.roles import ATTACK
-from ggl_lightning.audit.results.measures import metric_value
 from ggl_lightning.audit.results.schema import Metric, Row, is_done, summary_metrics
+from ggl_lightning.audit.results.values import metric_value
 
 
 def markdown_table(rows: Iterable[Row]) -> str:

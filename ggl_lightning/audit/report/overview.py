@@ -8,8 +8,8 @@ from ggl_lightning.audit.plan.controls import roles
 from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.report.estimates import format_count, format_duration
 from ggl_lightning.audit.results.collect import Results
-from ggl_lightning.audit.results.measures import source_of
 from ggl_lightning.audit.results.schema import Row, is_done
+from ggl_lightning.audit.results.values import source_of
 
 MOST_RANGES = 40
 """Ranges of images or seeds that are spelt out at most."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ggl_lightning.audit.plan.controls import roles
+from ggl_lightning.audit.plan.controls import role_of
 from ggl_lightning.audit.report.estimates import (
     format_duration,
     format_significant,
@@ -258,7 +258,7 @@ def _percentage(share: float | None) -> Cell:
 
 
 def _kind(row: Row) -> str:
-    return roles()[row["role"]].title if "role" in row else "utility"
+    return role_of(row["role"]).title if "role" in row else "utility"
 
 
 def _p_value(value: float | None) -> Cell:

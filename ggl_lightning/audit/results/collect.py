@@ -12,9 +12,9 @@ import yaml
 
 from ggl_lightning.audit.plan.controls import roles
 from ggl_lightning.audit.plan.keys import key_version
-from ggl_lightning.audit.results.measures import image_of
 from ggl_lightning.audit.results.reading import Shared, UnreadableResultError, read_row
 from ggl_lightning.audit.results.schema import CASE_FIELDS, UTILITY_FIELDS, Row, is_done
+from ggl_lightning.audit.results.values import image_of
 from ggl_lightning.errors import UserError
 
 

@@ -7,9 +7,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ggl_lightning.audit.results.schema import columns
+
 _INFINITIES = {"Infinity": math.inf, "-Infinity": -math.inf}
 
-_NAMES = frozenset({"name", "key", "role", "status", "error", "defense", "attack", "class"})
+_NAMES = frozenset({column.name for column in columns() if column.kind == "text"} | {"class"})
 """Fields that hold what somebody has named: never numbers, whatever they read like."""
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from ggl_lightning.atomic_file import replacing
-from ggl_lightning.audit.results.measures import source_of, source_title
+from ggl_lightning.audit.results.values import source_of, source_title
 from ggl_lightning.image_range import to_unit_range
 
 _MOST_ROWS = 24

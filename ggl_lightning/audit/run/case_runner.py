@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Mapping
@@ -79,6 +80,8 @@ class CaseRunner:
         self._target = Target(client_model, classifier, prior)
         self._procedure = procedure
         self._state = ClientState.of(client_model)
+        # A copy: nothing that the client's own object may remember reaches an attacker.
+        self._told = copy.deepcopy(procedure)
         self._scorer = scorer
         self._setting = setting
         self._record = record
@@ -167,7 +170,7 @@ class CaseRunner:
             assert images is not None
             assert labels is not None
             record = self._sent(case, images, labels)
-        believed = self._procedure if attack.believes is None else attack.believes
+        believed = self._told if attack.believes is None else attack.believes
         return Received(
             record=record,
             procedure=believed,

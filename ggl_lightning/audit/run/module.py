@@ -32,10 +32,10 @@ from ggl_lightning.audit.report import write_report
 from ggl_lightning.audit.results.claim import release
 from ggl_lightning.audit.results.collect import collect
 from ggl_lightning.audit.results.grid_keys import GridKeys
-from ggl_lightning.audit.results.measures import metric_value
 from ggl_lightning.audit.results.row import failed_row, without_result
 from ggl_lightning.audit.results.run_folder import RunFolder
 from ggl_lightning.audit.results.schema import Row, columns, is_done
+from ggl_lightning.audit.results.values import metric_value
 from ggl_lightning.audit.run.case_runner import CaseRunner
 from ggl_lightning.audit.run.environment import environment
 from ggl_lightning.audit.run.group_means import GroupMeans

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.controls import Samples
 from ggl_lightning.audit.plan.sources import Lineup
-from ggl_lightning.audit.results.measures import ceiling_of
+from ggl_lightning.audit.results.values import ceiling_of
 from ggl_lightning.audit.run.matching import match_to_originals
 from ggl_lightning.clients import ClassifierLayer
 from ggl_lightning.metrics import (

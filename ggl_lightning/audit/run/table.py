@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.report.estimates import MISSING
-from ggl_lightning.audit.results.measures import metric_value, source_of
 from ggl_lightning.audit.results.schema import METRICS, Metric, Row, is_done
+from ggl_lightning.audit.results.values import metric_value, source_of
 from ggl_lightning.audit.run.received_update import EMPTY
 
 MOST_ROWS = 100

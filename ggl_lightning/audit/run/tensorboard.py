@@ -15,10 +15,10 @@ from torchvision.transforms.functional import to_tensor
 from torchvision.utils import make_grid
 
 from ggl_lightning.audit.plan.roles import ATTACK
-from ggl_lightning.audit.results.measures import metric_value, source_of
 from ggl_lightning.audit.results.pictures import read_picture
 from ggl_lightning.audit.results.run_folder import RunFolder
 from ggl_lightning.audit.results.schema import Row, columns, is_done
+from ggl_lightning.audit.results.values import metric_value, source_of
 
 _MOST_CASES = 500  # a file each
 _MOST_CLIENTS = 100

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from ggl_lightning.audit.plan.controls import bound, nulls
-from ggl_lightning.audit.results.measures import (
+from ggl_lightning.audit.results.schema import METRICS, RANKS, TOP, Row, is_done, leakage_metrics
+from ggl_lightning.audit.results.values import (
     Image,
     image_means,
     image_of,
@@ -17,10 +18,9 @@ from ggl_lightning.audit.results.measures import (
     mean,
     metric_value,
 )
-from ggl_lightning.audit.results.schema import METRICS, RANKS, TOP, Row, is_done, leakage_metrics
+from ggl_lightning.audit.statistics.computed import LOCAL, computed
 from ggl_lightning.audit.statistics.differences import defense_differences
 from ggl_lightning.audit.statistics.leakage import normalized_leakage
-from ggl_lightning.audit.statistics.numbers import LOCAL, numbers_of
 from ggl_lightning.audit.statistics.result_index import Pair, ResultIndex, why_missing
 from ggl_lightning.metrics import CONFIDENCE, BinomialRate, BootstrapMean, IdentificationRate
 
@@ -119,7 +119,7 @@ def _over_images(
         return {"missing": why_missing(cases, name, otherwise)}
     statistic.update(torch.tensor(list(values.values()), dtype=torch.float64))
     left_out = len({image_of(row) for row in done}) - len(values)
-    return {**numbers_of(statistic), "left_out": left_out} if left_out else numbers_of(statistic)
+    return {**computed(statistic), "left_out": left_out} if left_out else computed(statistic)
 
 
 def _metric_means(rows: list[Row]) -> dict[str, float]:
@@ -147,7 +147,7 @@ def _identification(cases: list[Row], name: str) -> dict[str, Any]:
         for _, images in sorted(alike.items()):
             ranks, decoys = torch.tensor(images).unbind(dim=1)
             rate.update(ranks, decoys)
-        found[f"top{k}"] = numbers_of(rate)
+        found[f"top{k}"] = computed(rate)
     return {**found, "decoys": min(min(decoys) for _, decoys in trials.values())}
 
 
@@ -162,7 +162,7 @@ def _utility(trainings: list[Row]) -> dict[str, Any]:
     rate = BinomialRate(**LOCAL)
     # Every training was tested on the same images: more trainings are not more of them.
     rate.update(torch.tensor([accuracy * tested], dtype=torch.float64), torch.tensor([tested]))
-    found = numbers_of(rate)
+    found = computed(rate)
     return {
         "accuracy": accuracy,
         "low": found["low"],

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from scipy.stats import false_discovery_control
 
-from ggl_lightning.audit.results.measures import Image, image_of, metric_value
 from ggl_lightning.audit.results.schema import Row, compared_metrics, is_done
-from ggl_lightning.audit.statistics.numbers import LOCAL, numbers_of
+from ggl_lightning.audit.results.values import Image, image_of, metric_value
+from ggl_lightning.audit.statistics.computed import LOCAL, computed
 from ggl_lightning.audit.statistics.result_index import ResultIndex
 from ggl_lightning.metrics import PairedDifference
 
@@ -63,7 +63,7 @@ def _difference(
         a=torch.tensor([a[case] for case in shared], dtype=torch.float64),
         b=torch.tensor([b[case] for case in shared], dtype=torch.float64),
     )
-    return numbers_of(statistic)
+    return computed(statistic)
 
 
 def _adjust(differences: list[dict[str, Any]]) -> None:

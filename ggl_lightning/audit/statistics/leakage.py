@@ -8,9 +8,9 @@ import torch
 
 from ggl_lightning.audit.plan.controls import bound, nulls
 from ggl_lightning.audit.plan.roles import Role
-from ggl_lightning.audit.results.measures import Image, image_of, mean, metric_value
 from ggl_lightning.audit.results.schema import METRICS, Row, is_done
-from ggl_lightning.audit.statistics.numbers import LOCAL, numbers_of
+from ggl_lightning.audit.results.values import Image, image_of, mean, metric_value
+from ggl_lightning.audit.statistics.computed import LOCAL, computed
 from ggl_lightning.audit.statistics.result_index import ResultIndex, why_missing
 from ggl_lightning.metrics import NormalizedLeakage
 
@@ -46,7 +46,7 @@ def normalized_leakage(index: ResultIndex, cases: list[Row], metric: str) -> dic
     statistic = NormalizedLeakage(higher, **LOCAL)
     values = torch.tensor(list(triples[strongest].values()), dtype=torch.float64)
     statistic.update(*values.unbind(dim=1))
-    return {**numbers_of(statistic), "null": strongest}
+    return {**computed(statistic), "null": strongest}
 
 
 def _triples(index: ResultIndex, done: list[Row], metric: str, role: Role) -> dict[Image, _Triple]:

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
-from ggl_lightning.audit.plan.controls import roles
+from ggl_lightning.audit.plan.controls import role_of
 from ggl_lightning.audit.plan.roles import ATTACK, Role
-from ggl_lightning.audit.results.measures import image_of
 from ggl_lightning.audit.results.schema import Row, is_done
+from ggl_lightning.audit.results.values import image_of
 from ggl_lightning.errors import UserError
 
 Pair: TypeAlias = tuple[str, str]
@@ -82,7 +82,7 @@ def _role(row: Row) -> str:
 
 def _identity(row: Row, role: Role | None = None) -> tuple[Any, ...]:
     """What a case is of; with a role, what the case in that role is of that belongs to it."""
-    role = roles()[_role(row)] if role is None else role
+    role = role_of(_role(row)) if role is None else role
     return role.name, image_of(row), *role.names(row["defense"], row["attack"]), row["seed"]
 
 

@@ -150,7 +150,7 @@ class ClientProcedure(ABC):
             model = with_pure_batch_norm(copy, track=self.send_buffers, slopes=True)
         else:
             model = state.in_mode(self.mode)
-        return AutogradGradients(model, state.fixed, self.loss_function, differentiable)
+        return AutogradGradients(model, state.fixed, self.loss_on(state.device), differentiable)
 
     def run(
         self,
@@ -207,10 +207,9 @@ class ClientProcedure(ABC):
         """Whether batch-norm takes the statistics of the batch or the running ones."""
         return "train" if self.mode == "train" else "eval"
 
-    @property
-    def loss_function(self) -> Loss:
-        """The client's loss as a function."""
-        return self._cross_entropy if self.loss is None else self.loss
+    def loss_on(self, device: torch.device) -> Loss:
+        """The client's loss as a function of tensors on a device, to which its own are moved."""
+        return self._cross_entropy if self.loss is None else self.loss.to(device)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)

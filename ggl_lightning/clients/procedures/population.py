@@ -171,7 +171,7 @@ class PopulationUpdates:
             slopes=images.requires_grad,
         )
         gradients = FunctionalGradients(
-            model, state.fixed, procedure.loss_function, unused=self._unused
+            model, state.fixed, procedure.loss_on(state.device), unused=self._unused
         )
 
         def train(candidate: Tensor) -> tuple[Tensors, Tensors]:

@@ -71,6 +71,11 @@ class ClientState:
             buffers=moved(self.buffers),
         )
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(iter({**self.weights, **self.fixed}.values())).device
+
     def in_mode(self, mode: Mode) -> nn.Module:
         """The client model in a mode, always the same object: to be called, not changed."""
         if mode not in self._in_mode:

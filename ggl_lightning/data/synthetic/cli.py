@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from ggl_lightning.command_line.home import path
 from ggl_lightning.command_line.parsers import PlainParser
 from ggl_lightning.command_names import as_called
 from ggl_lightning.data.celeba_layout import BASE_FOLDER
 from ggl_lightning.data.synthetic.contact_sheet import save_contact_sheet
 from ggl_lightning.data.synthetic.writer import write_synthetic_celeba
+from ggl_lightning.user_paths import argument_path
 
 
 def _parser() -> PlainParser:
@@ -17,12 +17,17 @@ def _parser() -> PlainParser:
         prog=as_called("ggl-faces"),
         description="Draws synthetic faces and writes them in CelebA's on-disk layout.",
     )
-    parser.add_argument("--root", type=path, help="folder to hold celeba/ (made if missing)")
+    parser.add_argument(
+        "--root", type=argument_path, help="folder to hold celeba/ (made if missing)"
+    )
     parser.add_argument("--count", type=int, default=20000, help="images (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="collection (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument(
-        "--contact_sheet", type=path, metavar="FILE", help="save a sheet of the first 48 people"
+        "--contact_sheet",
+        type=argument_path,
+        metavar="FILE",
+        help="save a sheet of the first 48 people",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser

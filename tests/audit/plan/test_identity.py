@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import StepLR
 
 from ggl_lightning.attacks import GenerativeGradientLeakage
 from ggl_lightning.attacks.searches import AdamSearch, NevergradSearch
@@ -17,6 +18,7 @@ from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.identity import class_path, identity, module_hash, module_identity
 from ggl_lightning.audit.plan.keys import CaseKeys, describe, key_version
 from ggl_lightning.clients import GradientUpdate, LocalSGDUpdate
+from ggl_lightning.clients.procedures import ClientSGD, LocalTraining, PlainGradient, TorchRates
 from ggl_lightning.defenses import (
     DPSGD,
     Clipping,
@@ -89,7 +91,7 @@ def test_defaults_are_those_that_keys_leave_out():
         *(NevergradSearch(), AdamSearch(), GenerativeGradientLeakage(AdamSearch())),
     ]
     text = json.dumps([describe(each) for each in components], sort_keys=True)
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "b5f23e341b327b8e"
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "942adb6e487ca706"
 
 
 def test_an_argument_at_its_default_changes_no_key():
@@ -100,6 +102,24 @@ def test_an_argument_at_its_default_changes_no_key():
 
     assert identity(Grown(0.5)).keys() == {"class", "std"}
     assert identity(Grown(0.5, "otherwise"))["later"] == "otherwise"
+
+
+def test_a_procedure_is_known_by_its_settings_and_the_plain_gradient_by_its_first_name():
+    assert _key(rule=PlainGradient()) == GOLDEN["plain"]
+    weighted = [nn.CrossEntropyLoss(torch.tensor([1.0, weight])) for weight in (1.0, 2.0, 2.0)]
+    ours, other, same = (_key(rule=PlainGradient(loss=loss)) for loss in weighted)
+    assert ours != other == same
+    procedures = [
+        PlainGradient(mode="train"),
+        LocalTraining(),
+        LocalTraining(ClientSGD(0.02)),
+        LocalTraining(schedule=TorchRates(functools.partial(StepLR, step_size=1))),
+        LocalTraining(schedule=TorchRates(functools.partial(StepLR, step_size=2))),
+    ]
+    keys = [_key(rule=procedure) for procedure in procedures]
+    assert len({*keys, GOLDEN["plain"]}) == 6
+    assert keys == [_key(rule=procedure) for procedure in procedures]
+    json.dumps([describe(procedure) for procedure in procedures])
 
 
 def test_a_class_that_moved_or_changed_is_named_accordingly(monkeypatch):

@@ -15,6 +15,7 @@ def test_infinities_survive_strict_json():
         "psnr": math.inf,
         "low": -math.inf,
         "defense": "Infinity",
+        "record": "-Infinity",
         "details": {"trial_losses": [1.0, math.inf]},
     }
     text = dumps(row)

@@ -13,6 +13,7 @@ from ggl_lightning.audit.plan.controls.registry import (
     bound,
     control_of,
     nulls,
+    role_of,
     roles,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "bound",
     "control_of",
     "nulls",
+    "role_of",
     "roles",
 ]

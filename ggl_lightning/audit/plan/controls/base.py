@@ -93,7 +93,10 @@ class Control(ABC):
 
 
 class UpdateControl(Control):
-    """The attack, at its own search and budget, on another update than the received one."""
+    """The attack, at its own search and budget, on another update than the received one.
+
+    Its role has a defense and an attack.
+    """
 
     @abstractmethod
     def record(self, case: Case, received: Received, resources: Resources) -> UpdateRecord:
@@ -107,7 +110,7 @@ class UpdateControl(Control):
 
 
 class SearchControl(Control):
-    """Another search than the attack's.
+    """Another search than the attack's. Its role has an attack.
 
     Attributes:
         keeps_order: Whether reconstructions are in the private images' order, and need not be

@@ -27,6 +27,11 @@ def roles() -> dict[str, Role]:
     return {role.name: role for role in found}
 
 
+def role_of(name: str) -> Role:
+    """The role of a name."""
+    return ATTACK if name == ATTACK.name else CONTROLS[name].role
+
+
 def nulls() -> list[Role]:
     """Roles of controls that know nothing of the private image but its label."""
     return [role for role in roles().values() if role.standing is Standing.null]

@@ -14,7 +14,8 @@ class Metric(Column):
     """A metric that `ReconstructionMetrics.collection` computes.
 
     Rows, tables, statistics and the page's leakage table have every metric; places are those among
-    the metrics of a shorter list, 1 for the first, None for those that are not in it.
+    the metrics of a shorter list, 1 for the first, None for those that are not in it. One with a
+    ceiling is infinite of an exact reconstruction.
 
     Attributes:
         title: For readers.

@@ -42,10 +42,13 @@ def metric_value(row: Row, name: str) -> float | None:
         row: The case's row.
         name: A column.
     """
-    value, ceiling = _uncapped(row, name), ceiling_of(name)
-    if ceiling is not None and value is not None:
+    value = _uncapped(row, name)
+    if value is None:
+        return None
+    ceiling = ceiling_of(name)
+    if ceiling is not None:
         value = min(value, ceiling)
-    return value if value is not None and math.isfinite(value) else None
+    return value if math.isfinite(value) else None
 
 
 def is_capped(row: Row, name: str) -> bool:
@@ -62,10 +65,11 @@ def ceiling_of(name: str) -> float | None:
 
 def _uncapped(row: Row, name: str) -> float | None:
     value = row.get(name)
-    capped = name in METRICS and METRICS[name].ceiling is not None
-    if value is None and capped and row.get("mse") == 0:
+    if value is not None:
+        return float(value)
+    if row.get("mse") == 0 and name in METRICS and METRICS[name].ceiling is not None:
         return math.inf  # as tables write it that have no infinity
-    return None if value is None else float(value)
+    return None
 
 
 def image_means(rows: Iterable[Row], read: Callable[[Row], float | None]) -> dict[Image, float]:

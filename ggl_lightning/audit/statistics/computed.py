@@ -10,7 +10,7 @@ LOCAL: dict[str, Any] = {"sync_on_compute": False}
 """Arguments of statistics that one process computes of all results: others do not wait for it."""
 
 
-def numbers_of(statistic: Statistic) -> dict[str, Any]:
+def computed(statistic: Statistic) -> dict[str, Any]:
     """What a statistic computes, as plain numbers.
 
     Returns:
