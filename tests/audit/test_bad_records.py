@@ -204,6 +204,13 @@ def test_the_mode_of_batch_norm_must_be_known(told, write):
     assert "does not say in which mode batch-norm ran" in problem
 
 
+def test_buffers_that_contradict_the_mode(told, write, good):
+    file = write("still", buffers=good.buffers)
+    (problem,) = told([file])
+    assert "The record still: Batch-norm has seen 0 batches between the two states" in problem
+    assert "set buffer_weight" in problem
+
+
 def test_an_update_beyond_its_precision(told, write, good):
     huge = {name: torch.full_like(tensor, 1e30) for name, tensor in good.record.tensors.items()}
     (problem,) = told([write("huge", tensors=huge)])

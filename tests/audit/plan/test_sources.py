@@ -90,7 +90,8 @@ def test_a_simulated_client_holds_what_its_indices_say():
 @pytest.mark.parametrize("with_images", [False, True])
 def test_a_case_is_built_and_run_without_a_configuration(with_images):
     truth = {"images": images()[0][:2], "labels": images()[1][:2]} if with_images else {}
-    recorded = RecordedUpdate("mine", recording_of(client(1), **KNOWN), client(), **truth)
+    recording = recording_of(client(1), **{**KNOWN, "mode": "eval"})
+    recorded = RecordedUpdate("mine", recording, client(), **truth)
     attack = GenerativeGradientLeakage(NevergradSearch(population=4), budget=2)
     case = Case(
         CaseSpec((), "none", "cma", 0, "attack", record="mine"),
