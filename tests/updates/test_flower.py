@@ -28,6 +28,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from ggl_lightning.errors import UserError
 from ggl_lightning.updates import fit_to_model, read_recording, restore
 from ggl_lightning.updates.flower import RecordingMod, RecordingStrategy
+from tests.updates.audited import audited
 from tests.updates.toys import states
 
 IMAGES, BATCH = 12, 5  # the last batch of an epoch is smaller
@@ -186,6 +187,29 @@ def test_a_client_that_uses_its_message_up_is_recorded_too(tmp_path):
     recording = read_recording(the_file(tmp_path))
     for name, tensor in recording.record.tensors.items():
         assert torch.equal(tensor, after[name] - before[name])
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_a_recorded_message_is_audited(tmp_path, norm):
+    mod = RecordingMod(tmp_path / "recordings")
+    client_app(norm, [mod])(asked_to_train(quickstart_net(norm)), context())
+    file = str(the_file(tmp_path / "recordings"))
+    client = f"{__name__}.{'NormalisedNet' if norm else 'QuickstartNet'}"
+    (row,) = audited(file, client, "ggl_lightning.priors.WGANGPPrior", tmp_path / "runs")
+    assert (row["status"], row["record"], row["images"]) == ("done", "round-2-client-3", IMAGES)
+    assert len(row["inferred_labels"]) == IMAGES
+    known = row["details"]["record"]
+    assert (known["kind"], known["steps"], known["mode"]) == (
+        "difference",
+        6,
+        "train" if norm else None,
+    )
+    assert row["details"]["evaluation"]["mode"] == ("train" if norm else "eval")
+
+
+class NormalisedNet(QuickstartNet):
+    def __init__(self) -> None:
+        super().__init__(norm=True)
 
 
 class ListClient(NumPyClient):

@@ -17,6 +17,7 @@ from nvflare.app_common.filters.percentile_privacy import PercentilePrivacy
 from ggl_lightning.errors import UserError
 from ggl_lightning.updates import fit_to_model, read_recording, restore
 from ggl_lightning.updates.nvflare import RecordingFilter
+from tests.updates.audited import audited
 from tests.updates.toys import net, states, train
 
 
@@ -101,6 +102,19 @@ def test_the_client_model_is_restored_and_what_is_frozen_known(tmp_path):
     assert all(torch.equal(tensor, before[name]) for name, tensor in states(other).items())
     # Whole states are sent; what the model has frozen has not changed, and says nothing.
     assert fitted.not_sent == ("frozen.weight", "frozen.bias")
+
+
+def test_a_recorded_result_is_audited(tmp_path):
+    context, before, after = a_round()
+    recorder = RecordingFilter(str(tmp_path / "recordings"), learning_rate=0.1)
+    answer = result(DataKind.WEIGHTS, before, after)
+    executed([recorder], answer, context)
+    (file,) = (tmp_path / "recordings").iterdir()
+    entry = {"file": str(file), "count": 12}
+    (row,) = audited(entry, "tests.updates.toys.Net", "tests.tiny.TinyPrior", tmp_path / "runs")
+    assert (row["status"], row["record"], row["images"]) == ("done", "round-5-site-1", 12)
+    assert (row["details"]["record"]["steps"], row["details"]["record"]["mode"]) == (3, "train")
+    assert len(row["inferred_labels"]) == 12
 
 
 def test_listed_last_it_records_what_the_filters_before_it_leave(tmp_path):

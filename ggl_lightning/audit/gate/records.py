@@ -6,12 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from ggl_lightning.attacks import Target
+from ggl_lightning.attacks.matching.simulation import telling_layers
 from ggl_lightning.audit.plan.data_module import AuditDataModule
-from ggl_lightning.audit.plan.sources import RecordedUpdate
+from ggl_lightning.audit.plan.sources import LoadedUpdate, RecordedUpdate
 from ggl_lightning.audit.run.received_update import UnusableUpdateError, check_record
 from ggl_lightning.clients import find_classifier_layer
-from ggl_lightning.clients.procedures import ClientProcedure
+from ggl_lightning.clients.procedures import ClientProcedure, ClientState
+from ggl_lightning.clients.procedures.statistics import read_statistics, values_per_image
 from ggl_lightning.clients.validation import client_model_problems
+from ggl_lightning.errors import UserError
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.priors.validation import prior_problems
 from ggl_lightning.problems import Problems
@@ -76,10 +79,32 @@ def _attack_problems(
         check_record(loaded.record)
     except UnusableUpdateError as error:
         problems.add(f"The record {recorded.name}: {error}.")
+    if not problems and any(getattr(each, "buffer_weight", 0) for each in grid.attacks.values()):
+        problems.extend(_buffer_problems(recorded.name, loaded, shape))
     target = Target(loaded.model, find_classifier_layer(loaded.model, examples), prior)
     for attack in grid.attacks.values():
         problems.extend(attack.problems(target, recorded.count, loaded.procedure))
     return list(problems)
+
+
+def _buffer_problems(name: str, loaded: LoadedUpdate, shape: tuple[int, int, int]) -> list[str]:
+    """Why batch statistics cannot be read off the sent buffers, which attacks compare."""
+    record, procedure = loaded.record, loaded.procedure
+    telling = telling_layers(loaded.model, record.buffers)
+    if procedure.batch_norm_mode != "train" or not telling:
+        return []
+    state = ClientState.of(loaded.model)
+    try:
+        values = values_per_image(state, shape)
+        seen = {layer: values[layer] for layer in telling if layer in values}
+        largest = max(procedure.batch_sizes(record.count or 1))
+        read_statistics(state, record.buffers, seen, largest)
+    except UserError as error:
+        return [
+            f"The record {name}: {str(error).rstrip('.')}. Say what is right in the record or in "
+            "model.procedure, or set buffer_weight of the attacks to 0."
+        ]
+    return []
 
 
 def _without_labels(grid: AuditDataModule, opened: list[RecordedUpdate]) -> list[str]:

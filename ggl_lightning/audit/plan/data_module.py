@@ -125,8 +125,8 @@ class AuditDataModule(pl.LightningDataModule):
         controls: Names of the controls to run beside the attacks, all by default; an empty list for
             none.
         decoys: Images of the private image's class among which it is to be identified.
-        records: Recorded updates: files, patterns of files, or entries with what is known of the
-            private images behind one.
+        records: Recorded updates: a file or a pattern of files; or a list of such, and of entries
+            with what is known of the private images behind one.
         lineup: A folder of images, among which those behind records are to be identified.
 
     Raises:
@@ -146,7 +146,7 @@ class AuditDataModule(pl.LightningDataModule):
         client_batch: int = 1,
         controls: list[str] = [*CONTROLS],  # noqa: B006 - never changed; jsonargparse shows it
         decoys: int = 100,
-        records: list[str | RecordEntry] | None = None,
+        records: str | list[str | RecordEntry] | None = None,
         lineup: str | None = None,
     ) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class AuditDataModule(pl.LightningDataModule):
         self.attacks: dict[str, Attack] = dict(attacks)
         self.defenses = defenses
         self.idx = 0 if idx is None else idx
-        self.records = records
+        self.records = [records] if isinstance(records, str) else records
         self.lineup = lineup
         self.seeds = [seeds] if isinstance(seeds, int) else seeds
         self.split = split

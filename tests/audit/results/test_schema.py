@@ -1,6 +1,7 @@
 """A metric or a control is declared in one place, and is then everywhere."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -55,8 +56,9 @@ class _Reversed(UpdateControl):
     def determinants(self, spec, companions):
         return {"factor": -1}
 
-    def update(self, case, received, resources):
-        return [-tensor for tensor in received.update]
+    def record(self, case, received, resources):
+        turned = {name: -tensor for name, tensor in received.record.tensors.items()}
+        return dataclasses.replace(received.record, tensors=turned)
 
 
 @pytest.fixture
