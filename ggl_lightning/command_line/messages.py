@@ -301,10 +301,8 @@ def _where(reason: _Reason) -> str:
 
 
 def _of(reason: _Reason) -> str:
-    if not reason.owner:
-        return ""
     keys = f" (in {'.'.join(reason.keys)})" if reason.keys else ""
-    return f" for {_short(reason.owner)}{keys}"
+    return f" for {_short(reason.owner)}{keys}" if reason.owner else keys
 
 
 def _unknown(reason: _Reason, parser: jsonargparse.ArgumentParser) -> str:

@@ -105,7 +105,8 @@ class Defense(ABC):
         """Returns the update the client sends instead.
 
         Args:
-            update: The client's true update. Never modified.
+            update: The client's true update, of the kind that its procedure makes: a gradient, or
+                a difference of the weights. Never modified. Buffers are not among it.
             client: The rest of the client's knowledge.
 
         Returns:

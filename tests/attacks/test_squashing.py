@@ -1,18 +1,17 @@
 import torch
 
-from ggl_lightning.attacks import GenerativeGradientLeakage, Received, Target
+from ggl_lightning.attacks import GenerativeGradientLeakage, Target
 from ggl_lightning.attacks.searches import AdamSearch
-from ggl_lightning.clients import GradientUpdate, client_update
-from ggl_lightning.defenses import NoDefense
-from tests.tiny import TinyPrior, client_side
+from ggl_lightning.clients import client_update
+from tests.tiny import TinyPrior, client_side, received
 
 
 def found(**settings):
     client = client_side()
     update = client_update(client.model, client.images, client.labels)
-    received = Received(update, 1, GradientUpdate(), NoDefense())
     attack = GenerativeGradientLeakage(AdamSearch(), budget=3, **settings)
-    return attack.run(received, Target(client.model, client.classifier, TinyPrior()), seed=0)
+    target = Target(client.model, client.classifier, TinyPrior())
+    return attack.run(received(client.model, update), target, seed=0)
 
 
 def test_squashed_latents_are_bounded_and_no_regulariser_pulls_at_them():

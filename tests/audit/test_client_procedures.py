@@ -9,10 +9,10 @@ import yaml
 from torch import nn
 from torch.nn import functional as F
 
-from ggl_lightning.attacks import GenerativeGradientLeakage
+from ggl_lightning.attacks import GenerativeGradientLeakage, Progress
 from ggl_lightning.attacks.matching.one_by_one import OneByOneDistances
 from ggl_lightning.attacks.searches import NevergradSearch
-from ggl_lightning.audit.plan.case import Case, CaseSpec, Role
+from ggl_lightning.audit.plan.case import Case, CaseSpec
 from ggl_lightning.audit.run.case_runner import CaseRunner
 from ggl_lightning.audit.run.received_update import client_generator
 from ggl_lightning.clients import GradientUpdate, find_classifier_layer
@@ -60,7 +60,7 @@ class Runner:
 
         monkeypatch.setattr(GenerativeGradientLeakage, "run", run)
 
-    def __call__(self, role=Role.attack, defense=None, seed=5, **settings):
+    def __call__(self, role="attack", defense=None, seed=5, **settings):
         settings = {"search": NevergradSearch(population=4), "budget": 2, **settings}
         attack = GenerativeGradientLeakage(**settings)
         count = len(self.images)
@@ -70,7 +70,7 @@ class Runner:
         runner = CaseRunner(
             self.model, classifier, TinyPrior(), self.procedure, NoScores(), None, {}
         )
-        outcome = runner.run(case, "key", lambda hook, loop: None)
+        outcome = runner.run(case, "key", Progress())
         return outcome.result, self.received[-1]
 
 
@@ -80,6 +80,9 @@ class NoScores:
 
     def random_psnr(self, originals, labels, seed):
         return 0.0
+
+    def score_random(self, originals, labels, indices, seed):
+        raise AssertionError
 
 
 def plain_loop(model, images, labels, batches, rate=0.05, momentum=0.9):
@@ -162,7 +165,7 @@ def test_one_order_is_tried_where_all_are_the_same(monkeypatch):
 
 def test_a_null_of_noise_is_given_no_buffers_of_the_client(monkeypatch):
     run = Runner(LocalTraining(ClientSGD(0.05)), monkeypatch)
-    result, received = run(Role.null_noise)
+    result, received = run("null_noise")
     assert received.record.buffers == {}
     assert not result["details"]["evaluation"]["buffers"]
 

@@ -69,6 +69,43 @@ def test_the_published_command_line_runs(tmp_path):
     assert case["inferred_labels"] == case["labels"]
 
 
+REALISTIC = CONFIGS / "celeba32_training_client.yaml"
+
+
+def test_a_client_that_trains_as_flowers_users_do(tmp_path, capsys):
+    """Planned, then run: training mode, momentum, batches, buffers sent."""
+    write_celeba_tree(tmp_path)
+    arguments = [
+        "--config", str(REALISTIC), "--budget", "1", "--ng_method", "CMA", "--idx", "0-3",
+        "--data.client_batch", "4", "--model.procedure.init_args.batch_size", "2",
+        "--defense", "none", "--out_dir", str(tmp_path / "runs"),
+        "--data.images.init_args.root", str(tmp_path), "--data.controls", "[]",
+        "--data.attacks.cma.init_args.search.init_args.population", "2",
+        "--model.client_model.init_args.width", "8", "--trainer.accelerator", "cpu",
+    ]  # fmt: skip
+    assert run_command(main, [*arguments, "--dry_run"]) == 0
+    assert "training mode while the client trains" in capsys.readouterr().out
+    assert run_command(main, arguments) == 0
+    (case,) = _attacks(tmp_path / "runs" / "celeba32_training_client")
+    evaluation = case["details"]["evaluation"]
+    assert (evaluation["mode"], evaluation["orders"], evaluation["buffers"]) == ("train", 1, True)
+    assert evaluation["way"] == "vmapped over candidates"
+    assert case["details"]["procedure"]["optimizer"]["momentum"] == 0.9
+
+
+def test_the_realistic_client_differs_from_the_published_one_in_what_the_client_does(printed):
+    ours, published = printed(REALISTIC.name), printed("celeba32.yaml")
+    training = ours["model"]["procedure"]["init_args"]
+    assert (training["epochs"], training["batch_size"], training["shuffle"]) == (1, 4, True)
+    assert (training["mode"], training["send_buffers"]) == ("train", True)
+    assert ours["data"]["client_batch"] == 8
+    for section in ("model", "data", "trainer"):
+        for config in (ours, published):
+            for name in ("procedure", "exp_name", "idx", "client_batch", "defenses"):
+                config[section].pop(name, None)
+        assert ours[section] == published[section]
+
+
 @pytest.fixture
 def printed(capsys):
     def run(config, *arguments):
