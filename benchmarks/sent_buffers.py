@@ -62,6 +62,7 @@ def correlations(options: argparse.Namespace, client: int) -> dict[str, list[flo
             model, list(sent.tensors.values()), procedure, orders=orders, buffers=sent.buffers
         )
         tensors, statistics = distances.measured(images, labels)
+        assert statistics is not None  # buffers are sent
         update = tensors.mean(dim=1) / procedure.gradient_unit(options.images) ** 2
         found[f"orders_{count}"] = [
             float(spearmanr(update + weight * statistics, errors).statistic) for weight in WEIGHTS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,9 +16,12 @@ from ggl_lightning.attacks.searches.snapshots import RoundLosses, TrialSnapshot
 from ggl_lightning.clients import ClassifierLayer
 from ggl_lightning.clients.procedures import ClientProcedure, Kind
 from ggl_lightning.priors.base import Prior
+from ggl_lightning.priors.batched import generate_in_batches
 
 if TYPE_CHECKING:
     from ggl_lightning.attacks.attack import Received
+
+_PUBLIC_SEED = 0x9B1C  # of samples in the place of public images: the same for all updates
 
 
 @dataclass(frozen=True)
@@ -30,16 +33,39 @@ class Target:
             prior's device.
         classifier: Its last layer.
         prior: The attacker's prior, in eval mode.
+        public: Images ``(M, 3, H, W)`` in ``[-1, 1]`` that the attacker has of the same kind as
+            the private ones, as a function of how many it wants at most; None if it has none.
     """
 
     model: nn.Module
     classifier: ClassifierLayer
     prior: Prior
+    public: Callable[[int], Tensor] | None = None
 
     @property
     def device(self) -> torch.device:
         """Where everything is computed."""
         return self.prior.device
+
+    @property
+    def public_origin(self) -> str:
+        """Where `public_images` come from, in words."""
+        return "samples of the prior" if self.public is None else "public images"
+
+    def public_images(self, count: int) -> Tensor:
+        """Public images; samples of the prior where the attacker has none.
+
+        Args:
+            count: How many at most.
+
+        Returns:
+            ``(M, 3, H, W)`` in ``[-1, 1]``.
+        """
+        if self.public is not None:
+            return self.public(count)
+        latents = self.prior.sample(count, torch.Generator().manual_seed(_PUBLIC_SEED))
+        labels = torch.zeros(count, dtype=torch.long, device=self.device)
+        return generate_in_batches(self.prior, latents, labels)
 
 
 @dataclass(frozen=True)

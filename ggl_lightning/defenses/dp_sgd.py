@@ -149,9 +149,9 @@ class DPSGD(Defense):
         difference = update_norm([a - b for a, b in zip(plain, update, strict=True)])
         if difference > 0.01 * mean_norm:
             raise UserError(
-                "The DP-SGD defense needs the plain gradient of the client's images in eval mode, but "
-                "was given another update: let the client send one gradient (PlainGradient), not the "
-                "result of several local steps, and put DP-SGD before all other defenses."
+                "The DP-SGD defense needs the plain gradient of the client's images in eval mode, "
+                "but was given another update: let the client send one gradient (PlainGradient), "
+                "not the result of several local steps, and put DP-SGD before all other defenses."
             )
         return clipped_mean
 

@@ -28,6 +28,10 @@ class Captured:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def first(self, count: int) -> Captured:
+        """The first images alone."""
+        return Captured(self.rule, self.inputs[:count], self.gradients[:count])
+
     def part(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Inputs and gradients of some successive images."""
         return self.inputs[start:stop], self.gradients[start:stop]
