@@ -66,7 +66,7 @@ class Call:
         found = []
         for position, (path, node) in enumerate(given):
             later = given[position + 1 :]
-            if any(_same_setting(path, other) for other, _ in later):
+            if node is None or any(_same_setting(path, other) for other, _ in later):
                 continue
             try:
                 value = _lookup(config, path)
@@ -105,17 +105,25 @@ def _text(node: Node) -> str:
     return repr(node.text) if isinstance(node, Scalar) else repr(node)
 
 
-def _spelled_out(path: Path, node: Node, config: dict[str, Any]) -> Iterator[tuple[Path, Node]]:
-    """An option's setting in the nested configuration; several for one that is for all attacks."""
+def _spelled_out(
+    path: Path, node: Node, config: dict[str, Any]
+) -> Iterator[tuple[Path, Node | None]]:
+    """An option's setting in the nested configuration; several for one that is for all attacks.
+
+    None in the place of what it is set to: anything will do.
+    """
     name = path[0]
     if len(path) > 1 or name in {"model", "data", "trainer"}:
         yield from leaves(node, path)
         return
     is_name = name in {"ckpt_path", "defense"}  # there is a defense that is called none
     if not is_name and isinstance(node, Scalar) and means(node, None):
-        return  # a shortcut that is not used, or a setting that is left to its default
+        if name in {"seed_everything", "weights_only"}:
+            yield path, None  # left to its default, whatever was said before
+        return  # a shortcut that is not used
     if name == "seed_everything" and isinstance(node, Scalar) and means(node, True):
-        return  # any seed
+        yield path, None  # any seed
+        return
     attacks = (config.get("data") or {}).get("attacks") or {}
     if name in SHORTCUTS:
         yield SHORTCUTS[name], node

@@ -139,6 +139,8 @@ def test_choosing_a_gpu_chooses_the_accelerator():
 def test_what_is_left_to_its_default_is_not_lost(name, text, value):
     assert Call("train_gan.py", [], {}, [((name,), Scalar(text))]).neglected({name: value}) == []
     assert Call("train_gan.py", [], {}, [((name,), Scalar("7"))]).neglected({name: value}) != []
+    twice = [((name,), Scalar("7")), ((name,), Scalar(text))]
+    assert Call("train_gan.py", [], {}, twice).neglected({name: value}) == []
 
 
 def test_a_trial_leaves_no_run_folder(run):
