@@ -120,7 +120,7 @@ class GenerativeGradientLeakage(Attack):
         believes: What the attacker believes that the client did; null if it knows the client's
             procedure. The order in which the client took its images it never knows.
         orders: How many orders it draws and takes the mean objective over, where the order matters;
-            the cost of a candidate grows with it. More than one pays where no buffers are compared.
+            the cost of a candidate grows with it, for an objective that misleads a little less.
         buffer_weight: Weight of the distance between the batch statistics of a candidate and those
             that sent buffers give away; 0 leaves them out. With 0.1 they count about as much as
             the update does.
