@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,10 +13,10 @@ from torch import Tensor, nn
 
 from ggl_lightning.attacks import Attack, Finding, Progress, Received, Target
 from ggl_lightning.attacks.standard import standard_attacks
-from ggl_lightning.audit.plan.sources import RecordedUpdate
+from ggl_lightning.audit.plan.sources import RecordedUpdate, agreed_count
 from ggl_lightning.audit.results.schema.columns import NO_PRIVATE_IMAGE
 from ggl_lightning.audit.run.matching import match_to_originals
-from ggl_lightning.audited_update import AttackResult, AuditedUpdate
+from ggl_lightning.audited_update import AttackResult, AuditedUpdate, check_new_folder
 from ggl_lightning.clients import find_classifier_layer
 from ggl_lightning.clients.procedures import ClientProcedure
 from ggl_lightning.clients.validation import client_model_problems
@@ -93,30 +94,31 @@ def audit_update(
     recording = _recording(update, model, kind)
     number = _count(recording.record, images, labels, count)
     loaded = RecordedUpdate(
-        "update", recording, model.to(prior.device), procedure=procedure, count=number
+        "update", recording, _on(model, prior.device), procedure=procedure, count=number
     ).load()
     record, model, believed = loaded.record, loaded.model, loaded.procedure
     problems = Problems()
     problems.extend(_shape_problems(images, labels, lineup, prior))
-    size = prior.image_size
-    examples = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    shape = (3, prior.image_size, prior.image_size)
+    examples = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    examples = examples.to(prior.device)
     largest = None if labels is None or labels.numel() == 0 else int(labels.max())
-    problems.extend(client_model_problems(model, examples.to(prior.device), largest))
+    problems.extend(client_model_problems(model, examples, largest))
     problems.raise_if_any()
-    problems.extend(believed.problems(model, (3, size, size), number))
-    target = Target(model, find_classifier_layer(model, examples.to(prior.device)), prior)
+    problems.extend(believed.problems(model, shape, number))
+    target = Target(model, find_classifier_layer(model, examples), prior)
     chosen, left_out = _fitting(attacks, budget, target, number, believed, problems)
     if labels is None and any(attack.known_label for attack in chosen.values()):
         problems.add("An attack has known_label, but labels are not given: give them.")
     problems.raise_if_any()
-    if out_dir is not None and Path(out_dir).exists() and any(Path(out_dir).iterdir()):
-        raise UserError(f"{str(out_dir)!r} is not an empty folder: give another out_dir.")
+    if out_dir is not None:
+        check_new_folder(Path(out_dir))
     scorer = _Scorer(target, images, labels, lineup)
     results = {}
     for name, attack in chosen.items():
         received = Received(
             record,
-            believed if attack.believes is None else attack.believes,
+            attack.believed(believed),
             NoDefense() if defense is None else defense,
             labels if attack.known_label else None,
         )
@@ -139,6 +141,12 @@ def audit_update(
     if out_dir is not None:
         found.save(out_dir)
     return found
+
+
+def _on(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model on a device; a copy of it, if it is on another one."""
+    where = next(model.parameters()).device
+    return model if where == device else copy.deepcopy(model).to(device)
 
 
 def _recording(
@@ -172,23 +180,15 @@ def _recording(
 def _count(
     record: UpdateRecord, images: Tensor | None, labels: Tensor | None, count: int | None
 ) -> int:
-    said = {
-        "count": count,
-        "images": None if images is None else len(images),
-        "labels": None if labels is None else len(labels),
-        "the record": record.count,
-    }
-    known = {name: number for name, number in said.items() if number is not None}
-    if not known:
-        raise UserError(
-            "It is not known how many images are behind the update: give count, or images."
-        )
-    if len(set(known.values())) > 1:
-        words = ", ".join(f"{number} by {name}" for name, number in known.items())
-        raise UserError(
-            f"The number of images behind the update is {words}: these must be the same."
-        )
-    number = next(iter(known.values()))
+    number = agreed_count(
+        {
+            "count": count,
+            "images": None if images is None else len(images),
+            "labels": None if labels is None else len(labels),
+            "the record": record.count,
+        },
+        "It is not known how many images are behind the update: give count, or images.",
+    )
     check_positive("count", number)
     return number
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from ggl_lightning.atomic_file import replacing, write_chunks
 from ggl_lightning.attacks import Finding
+from ggl_lightning.audit.results.numbers import dumps
 from ggl_lightning.errors import UserError
 from ggl_lightning.image_range import to_unit_range
 
@@ -133,8 +133,7 @@ class AuditedUpdate:
             UserError: If it holds something, or cannot be written.
         """
         folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"{str(folder)!r} is not an empty folder: give another one.")
+        check_new_folder(folder)
         content = {
             "description": dict(self.description),
             "chance": dict(self.chance),
@@ -157,7 +156,7 @@ class AuditedUpdate:
                 with replacing(folder / f"{name}.png") as file:
                     _strip(result.finding.images).save(file, format="PNG")
             write_chunks(folder / "result.html", [page.encode()])
-            write_chunks(folder / "result.json", [json.dumps(_plain(content), indent=2).encode()])
+            write_chunks(folder / "result.json", [dumps(content, indent=2).encode()])
         except OSError as error:
             raise UserError(f"{str(folder)!r} cannot be written: {error.strerror}.") from error
 
@@ -189,13 +188,17 @@ def _cell(column: str, value: Any) -> str:
     return str(value) if isinstance(value, str) else format(value, _FORMS.get(column, ".4g"))
 
 
-def _plain(value: Any) -> Any:
-    """Ready for JSON: infinities as text, as in an audit's results."""
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return "Infinity" if value > 0 else "-Infinity"
-    return value
+def check_new_folder(folder: Path) -> None:
+    """Raises unless a result can be written into a folder without touching anything.
+
+    Args:
+        folder: The folder, which need not exist.
+
+    Raises:
+        UserError: If it holds something, or is none.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{str(folder)!r} is not an empty folder: give another one.")
 
 
 def _strip(images: Tensor) -> Image.Image:

@@ -101,8 +101,17 @@ def _run(
         opened = os.open(path, os.O_RDWR)
         os.dup2(opened, standard)
         os.close(opened)
-    sys.argv = words
     sys.path.insert(0, str(REPOSITORY))
+    become(words)
+
+
+def become(words: list[str]) -> NoReturn:
+    """Runs a script in this fork as an interpreter of its own would, to the process's end.
+
+    Args:
+        words: The script's path and its arguments.
+    """
+    sys.argv = words
     code = _exit_code(words[0])
     threading._shutdown()
     atexit._run_exitfuncs()

@@ -138,6 +138,8 @@ def test_a_result_is_saved_into_a_new_folder_only(model, image, tmp_path):
     assert (tmp_path / "out" / "adam.png").exists()
     with pytest.raises(UserError, match="not an empty folder"):
         audited(update, model, images=image, out_dir=tmp_path / "out")
+    with pytest.raises(UserError, match="not an empty folder"):
+        audited(update, model, images=image, out_dir=tmp_path / "out" / "adam.png")
 
 
 @pytest.mark.parametrize(

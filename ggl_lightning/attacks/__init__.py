@@ -1,8 +1,9 @@
 """Attacks on updates: what an attacker may use, an objective, and the searches that minimise it."""
 
 from ggl_lightning.attacks.analytic import FirstLinearInversion
-from ggl_lightning.attacks.attack import GenerativeGradientLeakage, Received
+from ggl_lightning.attacks.attack import GenerativeGradientLeakage
 from ggl_lightning.attacks.base import Attack, Finding, Progress, Target
+from ggl_lightning.attacks.received import Received
 
 __all__ = [
     "Attack",

@@ -5,90 +5,35 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ggl_lightning.attacks.base import UNWATCHED, Attack, Finding, Progress, Target, other_kind
-from ggl_lightning.attacks.labels import (
-    FROZEN_LAST_LAYER,
-    InferredLabels,
-    infer_labels,
-)
 from ggl_lightning.attacks.matching.image_distances import ImageDistances
 from ggl_lightning.attacks.matching.micro_batching import MicroBatch, MicroBatching
 from ggl_lightning.attacks.matching.simulation import telling_layers
 from ggl_lightning.attacks.matching.update_distances import Distance, UpdateDistances, layer_weights
 from ggl_lightning.attacks.objective import Objective
 from ggl_lightning.attacks.penalties import Regularizer
+from ggl_lightning.attacks.received import Received
 from ggl_lightning.attacks.searches import NotRepeatableError, RefinedSearch, Search
 from ggl_lightning.attacks.searches.loop import Notify, SearchLoop
 from ggl_lightning.attacks.searches.snapshots import TrialSnapshot
 from ggl_lightning.attacks.spaces import LatentSpace
-from ggl_lightning.clients import ClassifierLayer, Update, trainable_parameters
+from ggl_lightning.clients import trainable_parameters
 from ggl_lightning.clients.procedures import ClientProcedure, Order, sample_orders
-from ggl_lightning.defenses import Defense
 from ggl_lightning.errors import UserError, check_non_negative, check_positive
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.problems import Problems
 from ggl_lightning.seeding import seeded, torch_generator
-from ggl_lightning.updates import UpdateRecord
 
 _log = logging.getLogger(__name__)
 
 _ORDERS = (0x0DE2, 1)
 """The stream of the attacker's orders: neither its trials' nor the client's."""
-
-
-@dataclass(frozen=True)
-class Received:
-    """What the server holds: everything an attack may use, and nothing else.
-
-    Attributes:
-        record: What was sent, with the number of images behind it.
-        procedure: What the attacker believes that the client did. The order in which the client
-            took its images is not in it.
-        defense: Which defense the client used; an adaptive attack estimates its parameters, any
-            other ignores it.
-        labels: Labels to assume, ``(N,)``; None lets the attack infer them from the update.
-    """
-
-    record: UpdateRecord
-    procedure: ClientProcedure
-    defense: Defense
-    labels: Tensor | None = None
-
-    @property
-    def update(self) -> Update:
-        """The tensors that were sent, in ``model.parameters()`` order."""
-        return list(self.record.tensors.values())
-
-    @property
-    def count(self) -> int:
-        """Number ``N`` of private images behind the update.
-
-        Raises:
-            UserError: If it is not known.
-        """
-        if self.record.count is None:
-            raise UserError(
-                "The update does not say how many images are behind it (count): say so, since an "
-                "attack looks for that many."
-            )
-        return self.record.count
-
-    def read_labels(self, model: nn.Module, classifier: ClassifierLayer) -> InferredLabels:
-        """The labels read off the mean gradient that the update comes to; see `infer_labels`.
-
-        Args:
-            model: The client model with the weights before training.
-            classifier: Its last layer.
-        """
-        weights = {name: each.detach() for name, each in model.named_parameters()}
-        gradient = self.procedure.mean_gradient(dict(self.record.tensors), weights, self.count)
-        return infer_labels(list(gradient.values()), classifier, self.count)
 
 
 class GenerativeGradientLeakage(Attack):
@@ -197,7 +142,7 @@ class GenerativeGradientLeakage(Attack):
         if received.record.kind != received.procedure.kind:
             raise UserError(other_kind(received.procedure, received.record.kind))
         model, classifier = target.model, target.classifier
-        inferred, labels = self._labels(received, model, classifier)
+        inferred, labels = received.assumed_labels(model, classifier)
         # An empty update shows no trace of a defense that could be estimated.
         adapts = self.adaptive and any(bool(tensor.any()) for tensor in received.update)
         adaptation = received.defense.adapt(received.update, classifier) if adapts else None
@@ -250,8 +195,6 @@ class GenerativeGradientLeakage(Attack):
         """See `Attack.problems`: labels that cannot be inferred, layer weights, the budget."""
         found = Problems()
         found.extend(super().problems(target, count, procedure))
-        if not (self.known_label or target.classifier.is_sent):
-            found.add(FROZEN_LAST_LAYER)
         found.of(lambda: layer_weights(self.use_weight, len(trainable_parameters(target.model))))
         shape = self._space(target.prior).shape(count)
         found.of(lambda: self._whole_search.start(shape, self.budget, 0))
@@ -319,16 +262,6 @@ class GenerativeGradientLeakage(Attack):
         buffers = received.record.buffers
         counts = self.buffer_weight > 0 and received.procedure.batch_norm_mode == "train"
         return buffers if counts and telling_layers(model, buffers) else {}
-
-    def _labels(
-        self, received: Received, model: nn.Module, classifier: ClassifierLayer
-    ) -> tuple[InferredLabels | None, Tensor]:
-        """The labels read off the update, if it has the last layer, and those to assume."""
-        if received.labels is not None and not classifier.is_sent:
-            return None, received.labels.cpu()
-        inferred = received.read_labels(model, classifier)
-        given = received.labels
-        return inferred, torch.tensor(inferred.labels) if given is None else given.cpu()
 
     def _objective(
         self,

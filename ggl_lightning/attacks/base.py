@@ -5,21 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.attacks.labels import InferredLabels
+from ggl_lightning.attacks.labels import FROZEN_LAST_LAYER, InferredLabels
+from ggl_lightning.attacks.received import Received
 from ggl_lightning.attacks.searches.loop import Notify
 from ggl_lightning.attacks.searches.snapshots import RoundLosses, TrialSnapshot
 from ggl_lightning.clients import ClassifierLayer
 from ggl_lightning.clients.procedures import ClientProcedure, Kind
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.priors.batched import generate_in_batches
-
-if TYPE_CHECKING:
-    from ggl_lightning.attacks.attack import Received
 
 _PUBLIC_SEED = 0x9B1C  # of samples in the place of public images: the same for all updates
 
@@ -46,6 +43,11 @@ class Target:
     def device(self) -> torch.device:
         """Where everything is computed."""
         return self.prior.device
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of an image, ``(3, H, W)``."""
+        return (3, self.prior.image_size, self.prior.image_size)
 
     @property
     def public_origin(self) -> str:
@@ -153,14 +155,18 @@ class Attack(ABC):
             count: Private images behind an update.
             procedure: The client's procedure.
         """
-        believed = self.believes
-        if believed is None:
-            return []
-        size = target.prior.image_size
-        found = believed.problems(target.model, (3, size, size), count)
-        if not found and believed.kind != procedure.kind:
-            found.append(other_kind(believed, procedure.kind))
+        found: list[str] = []
+        if self.believes is not None:
+            found = self.believes.problems(target.model, target.image_shape, count)
+            if not found and self.believes.kind != procedure.kind:
+                found.append(other_kind(self.believes, procedure.kind))
+        if not (self.known_label or target.classifier.is_sent):
+            found.append(FROZEN_LAST_LAYER)
         return found
+
+    def believed(self, procedure: ClientProcedure) -> ClientProcedure:
+        """What the attacker believes of a client with this procedure; see ``believes``."""
+        return procedure if self.believes is None else self.believes
 
     @abstractmethod
     def run(
@@ -179,7 +185,6 @@ class Attack(ABC):
             NonFiniteLossError: If an objective becomes NaN or infinite.
         """
 
-    @abstractmethod
     def invert(
         self,
         images: Tensor,
@@ -190,7 +195,8 @@ class Attack(ABC):
     ) -> Finding:
         """Looks for given images themselves, as it looks for those behind an update.
 
-        No attacker can: it is what no update could improve on.
+        No attacker can: it is what no update could improve on. By default it is the images
+        themselves, for attacks that nothing limits in what they can answer.
 
         Args:
             images: ``(N, 3, H, W)`` in ``[-1, 1]``, on the target's device.
@@ -199,6 +205,7 @@ class Attack(ABC):
             seed: As in `run`.
             progress: As in `run`.
         """
+        return Finding(images=images.cpu(), labels=labels.cpu())
 
     @property
     @abstractmethod

@@ -6,18 +6,15 @@ shares nothing with the next one: neither warnings, signals, threads, seeds nor 
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import gc
 import io
 import json
 import os
 import resource
-import runpy
 import signal
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any, NoReturn
@@ -70,30 +67,10 @@ def _run(request: dict[str, Any]) -> NoReturn:
     resource.setrlimit(resource.RLIMIT_AS, (request["memory"], request["memory"]))
     if request["hurry"]:
         _hurry()
-    script = str(REPOSITORY / request["script"])
-    sys.argv = [script, *request["arguments"]]
     sys.path[0] = str(REPOSITORY)
-    code = _exit_code(script)
-    threading._shutdown()
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # tidying up the memory of a fork would copy all of it
+    from tests.forks import become  # no sooner: the server starts without the repository's path
 
-
-def _exit_code(script: str) -> int:
-    """Runs a script as the interpreter does."""
-    try:
-        runpy.run_path(script, run_name="__main__")
-    except SystemExit as end:
-        if end.code is None or isinstance(end.code, int):
-            return (end.code or 0) & 0xFF
-        print(end.code, file=sys.stderr)
-        return 1
-    except BaseException:  # noqa: BLE001  (what the interpreter does with it)
-        sys.excepthook(*sys.exc_info())
-        return 1
-    return 0
+    become([str(REPOSITORY / request["script"]), *request["arguments"]])
 
 
 def _hurry() -> None:

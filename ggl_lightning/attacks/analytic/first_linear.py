@@ -9,9 +9,8 @@ from torch import Tensor
 
 from ggl_lightning.attacks.analytic.exclusive_neurons import exclusive_inputs
 from ggl_lightning.attacks.analytic.input_layer import InputLayer, find_input_layer
-from ggl_lightning.attacks.attack import Received
 from ggl_lightning.attacks.base import UNWATCHED, Attack, Finding, Progress, Target
-from ggl_lightning.attacks.labels import FROZEN_LAST_LAYER
+from ggl_lightning.attacks.received import Received
 from ggl_lightning.clients import client_update
 from ggl_lightning.clients.procedures import ClientProcedure
 from ggl_lightning.errors import UserError
@@ -46,23 +45,9 @@ class FirstLinearInversion(Attack):
     def problems(self, target: Target, count: int, procedure: ClientProcedure) -> list[str]:
         """See `Attack.problems`: a client model without such a layer, labels without a last one."""
         found = super().problems(target, count, procedure)
-        layer = find_input_layer(target.model, _shape(target))
-        name = type(target.model).__name__
-        if layer is None:
-            found.append(
-                f"The client model {name} has no linear layer that sees the image itself and is "
-                "sent, so FirstLinearInversion does not fit it: leave that attack out, or give "
-                "another client model."
-            )
-        elif layer.bias_index is None:
-            found.append(
-                f"Layer {layer.name} of the client model {name} has no bias that is sent, so "
-                "FirstLinearInversion cannot tell an image from its multiples: leave that attack "
-                "out, or give another client model."
-            )
-        if not (self.known_label or target.classifier.is_sent):
-            found.append(FROZEN_LAST_LAYER)
-        return found
+        layer = find_input_layer(target.model, target.image_shape)
+        wrong = _why_unfit(target, layer)
+        return found if wrong is None else [wrong, *found]
 
     def run(
         self, received: Received, target: Target, seed: int, progress: Progress = UNWATCHED
@@ -73,38 +58,21 @@ class FirstLinearInversion(Attack):
             UserError: If the client model has no such layer.
         """
         started = time.perf_counter()
-        problems = self.problems(target, received.count, received.procedure)
-        if problems:
-            raise UserError(*problems)
-        layer = find_input_layer(target.model, _shape(target))
+        layer = find_input_layer(target.model, target.image_shape)
+        wrong = _why_unfit(target, layer)
+        if wrong is not None:
+            raise UserError(wrong)
         assert layer is not None
-        inferred = None
-        labels = received.labels
-        if target.classifier.is_sent:
-            inferred = received.read_labels(target.model, target.classifier)
-        if labels is None:
-            assert inferred is not None
-            labels = torch.tensor(inferred.labels)
+        inferred, labels = received.assumed_labels(target.model, target.classifier)
         inputs, certain = _inputs(received, layer, target, labels)
-        images = layer.images(inputs, _shape(target)).clamp(-1, 1)
+        images = layer.images(inputs, target.image_shape).clamp(-1, 1)
         return Finding(
             images=images.float(),
-            labels=labels.cpu(),
+            labels=labels,
             inferred=inferred,
             seconds=time.perf_counter() - started,
             evaluation={"way": "in closed form", "layer": layer.name, "certain_images": certain},
         )
-
-    def invert(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        target: Target,
-        seed: int,
-        progress: Progress = UNWATCHED,
-    ) -> Finding:
-        """See `Attack.invert`: the images themselves, since nothing limits what it can answer."""
-        return Finding(images=images.cpu(), labels=labels.cpu())
 
     @property
     def evaluations(self) -> int:
@@ -117,9 +85,22 @@ class FirstLinearInversion(Attack):
         return 1.0
 
 
-def _shape(target: Target) -> torch.Size:
-    size = target.prior.image_size
-    return torch.Size((3, size, size))
+def _why_unfit(target: Target, layer: InputLayer | None) -> str | None:
+    """Why a client model with this input layer, or none, gives nothing away exactly."""
+    name = type(target.model).__name__
+    if layer is None:
+        return (
+            f"The client model {name} has no linear layer that sees the image itself and is "
+            "sent, so FirstLinearInversion does not fit it: leave that attack out, or give "
+            "another client model."
+        )
+    if layer.bias_index is None:
+        return (
+            f"Layer {layer.name} of the client model {name} has no bias that is sent, so "
+            "FirstLinearInversion cannot tell an image from its multiples: leave that attack "
+            "out, or give another client model."
+        )
+    return None
 
 
 def _inputs(
@@ -128,9 +109,7 @@ def _inputs(
     """The layer's inputs, one row per image, and how many of them are certain."""
     assert layer.bias_index is not None
     bias_index, weight_dtype = layer.bias_index, layer.layer.weight.dtype
-    weights = {name: each.detach() for name, each in target.model.named_parameters()}
-    named = received.procedure.mean_gradient(dict(received.record.tensors), weights, received.count)
-    gradient = list(named.values())
+    gradient = received.mean_gradient(target.model)
     weight = gradient[layer.weight_index].detach().double().cpu()
     bias = gradient[bias_index].detach().double().cpu()
     mixture = _one_input(weight, bias)
@@ -139,7 +118,7 @@ def _inputs(
     known = labels.unique().to(target.device)
 
     def bias_gradient(found: Tensor) -> Tensor:
-        image = layer.images(found.unsqueeze(0), _shape(target)).to(target.device, weight_dtype)
+        image = layer.images(found.unsqueeze(0), target.image_shape).to(target.device, weight_dtype)
         return torch.stack(
             [
                 client_update(target.model, image, label)[bias_index].double().cpu()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +34,7 @@ class InputLayer:
     scale: Tensor
     shift: Tensor
 
-    def images(self, inputs: Tensor, shape: torch.Size) -> Tensor:
+    def images(self, inputs: Tensor, shape: tuple[int, int, int]) -> Tensor:
         """The images that enter the layer as ``inputs``.
 
         Args:
@@ -46,7 +47,7 @@ class InputLayer:
         return ((inputs - self.shift) / self.scale).unflatten(1, shape)
 
 
-def find_input_layer(model: nn.Module, shape: torch.Size) -> InputLayer | None:
+def find_input_layer(model: nn.Module, shape: tuple[int, int, int]) -> InputLayer | None:
     """Finds a linear layer that is given nothing but the image's pixels.
 
     Between image and layer there may be what acts on each pixel by itself, such as a normalisation
@@ -82,7 +83,7 @@ def find_input_layer(model: nn.Module, shape: torch.Size) -> InputLayer | None:
         for handle in handles:
             handle.remove()
     for name, layer, given in seen:
-        if given.shape != (len(probes), shape.numel()) or id(layer.weight) not in index:
+        if given.shape != (len(probes), math.prod(shape)) or id(layer.weight) not in index:
             continue
         shift, scale = given[0], given[1] - given[0]
         expected = shift + scale * probes.flatten(1)

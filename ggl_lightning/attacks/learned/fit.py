@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -120,6 +121,12 @@ class LearnedFit:
         variance = float(ridge.variances(combined.unsqueeze(0), own))
         return Prediction(image, base + slope * variance, level)
 
+    @property
+    def layers(self) -> list[str]:
+        """The names of all layers whose gradients `predict` looks at."""
+        return list(self._ranks)
+
+    @cached_property
     def leave_one_out_mse(self) -> float:
         """Mean squared error per pixel of each public image by all others, without noise."""
         ridge, _ = self._ridge((_NO_NOISE,) * len(self._public))

@@ -6,15 +6,13 @@ import copy
 import logging
 import time
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ggl_lightning.attacks.attack import Received
 from ggl_lightning.attacks.base import UNWATCHED, Attack, Finding, Progress, Target
-from ggl_lightning.attacks.labels import FROZEN_LAST_LAYER
 from ggl_lightning.attacks.learned.fit import LearnedFit
 from ggl_lightning.attacks.matching.layer_rule import MatrixRule
 from ggl_lightning.attacks.matching.rules import find_rules
+from ggl_lightning.attacks.received import Received
 from ggl_lightning.clients import trainable_parameters
 from ggl_lightning.clients.procedures import ClientProcedure
 from ggl_lightning.clients.update import is_plain_gradient
@@ -77,7 +75,7 @@ class LearnedInversion(Attack):
                 "of several says which directions are in it, not which image they belong to. Leave "
                 "that attack out."
             )
-        believed = procedure if self.believes is None else self.believes
+        believed = self.believed(procedure)
         if not is_plain_gradient(believed):
             found.append(
                 f"The attacker believes in {type(believed).__name__} (mode {believed.mode!r}), and "
@@ -88,8 +86,6 @@ class LearnedInversion(Attack):
                 f"No layer of the client model {type(target.model).__name__} but the last has a "
                 "weight that LearnedInversion can use: leave that attack out."
             )
-        if not (self.known_label or target.classifier.is_sent):
-            found.append(FROZEN_LAST_LAYER)
         return found
 
     def run(
@@ -104,48 +100,30 @@ class LearnedInversion(Attack):
         if problems:
             raise UserError(*problems)
         started = time.perf_counter()
-        inferred = None
-        if target.classifier.is_sent:
-            inferred = received.read_labels(target.model, target.classifier)
-        labels = received.labels
-        if labels is None:
-            assert inferred is not None
-            labels = torch.tensor(inferred.labels)
+        inferred, labels = received.assumed_labels(target.model, target.classifier)
         fit = self._fit(target, int(labels[0]))
         index = {name: i for i, name in enumerate(trainable_parameters(target.model))}
         tensors = {
             name: received.update[index[f"{name}.weight" if name else "weight"]]
-            for name in self._rules(target.model)
+            for name in fit.layers
         }
         prediction = fit.predict(tensors)
         image = prediction.image.clamp(-1, 1).float()
         return Finding(
             images=image.unsqueeze(0),
-            labels=labels.cpu(),
+            labels=labels,
             inferred=inferred,
-            estimate=None,
             seconds=time.perf_counter() - started,
             evaluation={
                 "way": "in closed form",
                 # Errors of public images say nothing of what noise adds.
                 "expected_mse": prediction.mse if prediction.noise == 0 else None,
-                "leave_one_out_mse": fit.leave_one_out_mse(),
+                "leave_one_out_mse": fit.leave_one_out_mse,
                 "tensors": dict(fit.weights),
                 "noise": prediction.noise,
                 "public": target.public_origin,
             },
         )
-
-    def invert(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        target: Target,
-        seed: int,
-        progress: Progress = UNWATCHED,
-    ) -> Finding:
-        """See `Attack.invert`: the images themselves, since it may answer any image."""
-        return Finding(images=images.cpu(), labels=labels.cpu())
 
     @property
     def evaluations(self) -> int:

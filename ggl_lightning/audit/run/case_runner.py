@@ -170,7 +170,7 @@ class CaseRunner:
             assert images is not None
             assert labels is not None
             record = self._sent(case, images, labels)
-        believed = self._told if attack.believes is None else attack.believes
+        believed = attack.believed(self._told)
         return Received(
             record=record,
             procedure=believed,

@@ -2,7 +2,7 @@
 
 from ggl_lightning.audit.plan.sources.base import Source
 from ggl_lightning.audit.plan.sources.lineup import Lineup
-from ggl_lightning.audit.plan.sources.recorded import LoadedUpdate, RecordedUpdate
+from ggl_lightning.audit.plan.sources.recorded import LoadedUpdate, RecordedUpdate, agreed_count
 from ggl_lightning.audit.plan.sources.records import RecordEntry, Records
 from ggl_lightning.audit.plan.sources.simulated import SimulatedClient
 
@@ -14,4 +14,5 @@ __all__ = [
     "Records",
     "SimulatedClient",
     "Source",
+    "agreed_count",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,6 +34,25 @@ class LoadedUpdate:
     record: UpdateRecord
     model: nn.Module
     procedure: ClientProcedure
+
+
+def agreed_count(said: Mapping[str, int | None], unknown: str) -> int:
+    """How many images are behind an update, by all that say so.
+
+    Args:
+        said: The number by who says it; None of those who do not.
+        unknown: What to tell the user if nobody does.
+
+    Raises:
+        UserError: If nobody does, or they do not agree.
+    """
+    known = {words: number for words, number in said.items() if number is not None}
+    if not known:
+        raise UserError(unknown)
+    if len(set(known.values())) > 1:
+        listed = ", ".join(f"{number} by {words}" for words, number in known.items())
+        raise UserError(f"The number of images behind the update is {listed}: make these the same.")
+    return next(iter(known.values()))
 
 
 class RecordedUpdate(Source):
@@ -159,24 +178,16 @@ class RecordedUpdate(Source):
 
     def _counted(self, record: UpdateRecord) -> int:
         """How many images are behind the update, by all that say so."""
-        said = {
-            "count": self._given_count,
-            "its images": None if self._images is None else len(self._images),
-            "its labels": None if self._labels is None else len(self._labels),
-            "the recording": record.count,
-        }
-        known = {words: number for words, number in said.items() if number is not None}
-        if not known:
-            raise UserError(
-                "It does not say how many images are behind the update, and an attack looks for "
-                "that many: give its count, or its labels."
-            )
-        if len(set(known.values())) > 1:
-            listed = ", ".join(f"{number} by {words}" for words, number in known.items())
-            raise UserError(
-                f"The number of images behind the update is {listed}: make these the same."
-            )
-        return next(iter(known.values()))
+        return agreed_count(
+            {
+                "count": self._given_count,
+                "its images": None if self._images is None else len(self._images),
+                "its labels": None if self._labels is None else len(self._labels),
+                "the recording": record.count,
+            },
+            "It does not say how many images are behind the update, and an attack looks for that "
+            "many: give its count, or its labels.",
+        )
 
     def _believed(self, record: UpdateRecord, model: nn.Module) -> ClientProcedure:
         procedure = self._procedure
