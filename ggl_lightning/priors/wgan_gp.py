@@ -55,6 +55,8 @@ class WGANGP(LightningModule):
             most of the time, so a narrower one is a quicker run.
         ema_decay: Decay of the generator's moving average, e.g. 0.999; None for no average.
             Samples, validation and export use the average if there is one.
+        horizontal_flips: Whether each training image is mirrored with probability 1/2: for data
+            that has no left and right, such as faces.
         feature_extractor: Images in ``[-1, 1]`` -> features ``(N, F)`` for the Fréchet distance;
             a small network with fixed random weights if None.
 
@@ -84,6 +86,7 @@ class WGANGP(LightningModule):
         critic_width: int | None = None,
         ema_decay: float | None = None,
         feature_extractor: nn.Module | None = None,
+        horizontal_flips: bool = False,
     ) -> None:
         super().__init__()
         check_positive("n_critic", n_critic)
@@ -103,6 +106,7 @@ class WGANGP(LightningModule):
         self.penalty_weight = penalty_weight
         self.learning_rate = learning_rate
         self.betas = betas
+        self.horizontal_flips = horizontal_flips
 
         self.generator = WGANGPGenerator(width, latent_dim, image_size)
         self.critic = WGANGPCritic(critic_width or width, image_size)
@@ -194,7 +198,7 @@ class WGANGP(LightningModule):
             batch: Images ``(N, 3, H, W)`` in ``[-1, 1]`` and labels, which are not used.
             batch_idx: Index of the batch in its epoch.
         """
-        real = batch[0]
+        real = self._mirrored(batch[0]) if self.horizontal_flips else batch[0]
         critic_optimizer, generator_optimizer = cast(list[LightningOptimizer], self.optimizers())
 
         # The generator makes these images without a graph, so only the critic gets gradients.
@@ -243,6 +247,11 @@ class WGANGP(LightningModule):
 
     def _latents(self, n: int) -> Tensor:
         return torch.randn(n, self.latent_dim, device=self.device, generator=self._noise)
+
+    def _mirrored(self, images: Tensor) -> Tensor:
+        """Mirrors half of some images, drawn anew every time."""
+        chance = torch.rand(len(images), 1, 1, 1, device=images.device, generator=self._noise)
+        return torch.where(chance < 0.5, images.flip(-1), images)
 
     def _update(self, optimizer: LightningOptimizer, network: nn.Module, loss: Tensor) -> None:
         optimizer.zero_grad()

@@ -153,3 +153,21 @@ def test_precision_without_float32_weights_is_refused(tmp_path):
 def test_settings_that_must_be_positive(name):
     with pytest.raises(UserError, match=name):
         WGANGP(**{name: 0})
+
+
+def test_mirrored_images_train_the_critic_half_of_the_time(tmp_path):
+    class SeesImages(WGANGP):
+        def critic_loss(self, real):
+            seen.append(real.clone())
+            return super().critic_loss(real)
+
+    seen: list[torch.Tensor] = []
+    seed_everything(SEED, verbose=False)
+    data = TinyImages(n_images=16, batch_size=4)
+    module = SeesImages(width=2, horizontal_flips=True)
+    make_trainer(tmp_path, max_epochs=20).fit(module, data)
+    images = data.images.repeat(20, 1, 1, 1)
+    mirrored = [torch.equal(a, b.flip(-1)) for a, b in zip(torch.cat(seen), images, strict=True)]
+    same = [torch.equal(a, b) for a, b in zip(torch.cat(seen), images, strict=True)]
+    assert all(a != b for a, b in zip(mirrored, same, strict=True))
+    assert 120 < sum(mirrored) < 200  # of 320; four standard deviations are 36
