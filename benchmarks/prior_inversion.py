@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 import torch
+from celeba_images import spread_images
 from numbers_out import hand_over
 from torch import Tensor
 
-from ggl_lightning.data.celeba import CelebADataModule
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.priors.wgan_gp_prior import WGANGPPrior
 
@@ -53,16 +53,6 @@ def sampled(prior: Prior, images: Tensor, samples: int, seed: int) -> Tensor:
     return torch.stack([psnr(drawn, image).mean() for image in images])
 
 
-def test_images(root: str, split: str, count: int, size: int) -> Tensor:
-    """Images spread evenly over a split of CelebA, ``(count, 3, size, size)``."""
-    data = CelebADataModule(root=root, image_size=size)
-    data.open_split(split)
-    images = data.dataset(split)
-    total = len(images)
-    places = torch.linspace(0, total - 1, min(count, total)).round().long().tolist()
-    return torch.stack([images[place][0] for place in places])
-
-
 def main() -> None:
     """Prints, and writes where asked to, one prior's numbers after the other."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -78,7 +68,8 @@ def main() -> None:
     numbers: dict[str, object] = {}
     for file in arguments.prior or [None]:
         prior = WGANGPPrior(file).to(arguments.device)
-        images = test_images(arguments.root, arguments.split, arguments.images, prior.image_size)
+        size = prior.image_size
+        images, _ = spread_images(arguments.root, arguments.split, arguments.images, size)
         images = images.to(arguments.device)
         started = time.perf_counter()
         found = invert(prior, images, arguments.starts, arguments.steps, seed=0)

@@ -1,0 +1,36 @@
+"""Images of CelebA that benchmarks are run on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ggl_lightning.data.celeba import CelebADataModule
+
+ATTRIBUTE = "Male"
+"""The client model's task in the published audit (attribute 20 of CelebA's list)."""
+
+
+def spread_images(
+    root: str | Path, split: str, count: int, size: int = 32
+) -> tuple[Tensor, Tensor]:
+    """Images spread evenly over a split, so that many people are among them.
+
+    Args:
+        root: CelebA's folder.
+        split: ``train``, ``valid`` or ``test``.
+        count: How many at most.
+        size: Their height and width, in pixels.
+
+    Returns:
+        Images ``(N, 3, size, size)`` in ``[-1, 1]``, and their labels ``(N,)``.
+    """
+    data = CelebADataModule(root=root, image_size=size, target_attribute=ATTRIBUTE)
+    data.open_split(split)
+    images = data.dataset(split)
+    total = len(images)
+    places = torch.linspace(0, total - 1, min(count, total)).round().long().tolist()
+    found = [images[place] for place in places]
+    return torch.stack([image for image, _ in found]), torch.tensor([int(y) for _, y in found])
