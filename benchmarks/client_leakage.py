@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 from celeba_images import spread_images
+from intervals import interval
 from numbers_out import hand_over
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -40,8 +41,6 @@ from ggl_lightning.clients.procedures import (
 from ggl_lightning.defenses import NoDefense
 from ggl_lightning.metrics import mean_psnr
 from ggl_lightning.priors import WGANGPPrior
-
-DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -109,14 +108,6 @@ def found_psnr(
     assert found.images is not None
     matched = found.images[match_to_originals(found.images, batch[0].cpu())]
     return float(mean_psnr(matched, batch[0].cpu()))
-
-
-def interval(values: list[float]) -> tuple[float, float]:
-    """Bootstrap percentiles of the mean, 95%."""
-    one = torch.tensor(values, dtype=torch.float64)
-    draws = torch.randint(len(one), (DRAWS, len(one)), generator=torch.Generator().manual_seed(0))
-    low, high = one[draws].mean(dim=1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
-    return round(low.item(), 2), round(high.item(), 2)
 
 
 def others(labels: Tensor, pool_labels: Tensor, seed: int) -> Tensor:

@@ -1,0 +1,194 @@
+"""How close every attack comes on real faces, under every defense, all on the same images.
+
+The published client: a randomly initialised ResNet-18 (seed 0), 32x32 pixels, one image in an
+update, the plain gradient in eval mode. Public images are of CelebA's train split, private ones of
+its test split, whose people are in no public image. PSNR in dB with data range 2, means over images
+with 95% bootstrap intervals. Attackers know which kind of defense was used and estimate its
+parameters.
+
+    python benchmarks/attack_strength.py --root DATA --prior prior.safetensors --json numbers.json
+    python benchmarks/attack_strength.py --root DATA --width 16 --attacks learned cma --searched 20
+
+Closed forms attack all ``--images``; searches the first ``--searched`` of them, on which both are
+compared. The file is written anew after every line, and lines that it holds are not run again.
+"""
+
+import ggl_lightning  # noqa: F401, I001  (first: it repairs torchvision beside a CPU-only torch)
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from celeba_images import spread_images
+from intervals import interval
+from torch import Tensor
+
+from ggl_lightning.attacks import Attack, GenerativeGradientLeakage, Received, Target
+from ggl_lightning.attacks.learned.inversion import LearnedInversion
+from ggl_lightning.attacks.searches import AdamSearch, NevergradSearch
+from ggl_lightning.attacks.searches.turbo import TuRBOSearch
+from ggl_lightning.audit.run.received_update import sent_record
+from ggl_lightning.clients import ResNet18, find_classifier_layer
+from ggl_lightning.clients.procedures import ClientState, PlainGradient
+from ggl_lightning.defenses import (
+    ClientSide,
+    Clipping,
+    Compression,
+    Defense,
+    NoDefense,
+    Noise,
+    Representation,
+)
+from ggl_lightning.priors import WGANGPPrior
+from ggl_lightning.seeding import seeded
+
+DEFENSES: dict[str, Callable[[], Defense]] = {
+    "none": NoDefense,
+    "clipping 4": lambda: Clipping(4),
+    "noise 0.01": lambda: Noise(0.01),
+    "noise 0.1": lambda: Noise(0.1),
+    "compression 90": lambda: Compression(90),
+    "representation 80": lambda: Representation(80),
+}
+
+
+def attacks(options: argparse.Namespace) -> dict[str, tuple[Attack, bool]]:
+    """By name: the attack with its published budget, and whether it is a search."""
+
+    def ggl(search: Any, budget: int, **settings: Any) -> GenerativeGradientLeakage:
+        budget = max(1, round(budget * options.share))
+        return GenerativeGradientLeakage(search, budget=budget, adaptive=True, **settings)
+
+    return {
+        "learned": (LearnedInversion(public_images=options.public), False),
+        "cma": (ggl(NevergradSearch(), 500), True),
+        "adam": (ggl(AdamSearch(), 2500, n_trials=4), True),
+        "turbo": (ggl(TuRBOSearch(), 1000), True),
+    }
+
+
+class Client:
+    """The published client with its private images, and what it sends."""
+
+    def __init__(self, options: argparse.Namespace, device: torch.device) -> None:
+        torch.manual_seed(0)
+        model = ResNet18(width=options.width).to(device).eval()
+        self.images, self.labels = (
+            each.to(device) for each in spread_images(options.root, "test", options.images)
+        )
+        public, _ = spread_images(options.root, "train", options.public)
+        self.mean_face = public.mean(dim=0)
+        prior = WGANGPPrior(options.prior).to(device)
+        classifier = find_classifier_layer(model, self.images[:2])
+        self.target = Target(model, classifier, prior, public=lambda count: public[:count])
+        self._procedure = PlainGradient()
+
+    def sends(self, place: int, defense: Defense) -> Received:
+        """The update of one image as the server receives it."""
+        images, labels = self.images[place : place + 1], self.labels[place : place + 1]
+        model, classifier = self.target.model, self.target.classifier
+        order = self._procedure.order(1, torch.Generator())
+        update = self._procedure.compute(ClientState.of(model), images, labels, order)
+        noise = torch.Generator().manual_seed(place)
+        side = ClientSide(model, images, labels, classifier, noise)
+        sent = defense(list(update.tensors.values()), side)
+        return Received(sent_record(update, sent), self._procedure, defense)
+
+
+def psnr(found: Tensor, true: Tensor) -> float:
+    """PSNR in dB of images in ``[-1, 1]``, data range 2."""
+    mse = (found.double().cpu() - true.double().cpu()).square().mean()
+    return float(10 * (4 / mse).log10())
+
+
+def attacked(client: Client, defense: Defense, attack: Attack, count: int) -> dict[str, Any]:
+    """One line of the table: an attack's PSNR on each of the first images."""
+    values, seconds, expected = [], [], []
+    for place in range(count):
+        received = client.sends(place, defense)
+        started = time.perf_counter()
+        with seeded(place):
+            found = attack.run(received, client.target, seed=place)
+        seconds.append(time.perf_counter() - started)
+        assert found.images is not None
+        values.append(round(psnr(found.images[0], client.images[place]), 3))
+        if found.evaluation.get("expected_mse") is not None:
+            mse = found.evaluation["expected_mse"]
+            assert isinstance(mse, float)
+            expected.append(10 * torch.tensor(4 / mse).log10().item())
+    numbers: dict[str, Any] = {
+        "psnr_db": round(sum(values) / count, 2),
+        "interval": interval(values),
+        "images": count,
+        # The first update of a label waits for the fit.
+        "seconds_first": round(seconds[0], 2),
+        "seconds_per_image": round(sorted(seconds)[count // 2], 3),
+    }
+    if expected:
+        numbers["expected_db"] = round(sum(expected) / len(expected), 2)
+    return {**numbers, "values": values}
+
+
+def lines(options: argparse.Namespace) -> dict[str, Any]:
+    """All lines, those of an earlier run included."""
+    device = torch.device(options.device)
+    settings = {"width": options.width, "public": options.public, "share": options.share}
+    table: dict[str, Any] = {"settings": settings}
+    if options.json and options.json.is_file():
+        table = json.loads(options.json.read_text())
+        if table["settings"] != settings:
+            raise SystemExit(f"{options.json} holds lines of {table['settings']}: name another.")
+    client = Client(options, device)
+    means = [psnr(client.mean_face, image) for image in client.images]
+    print(f"mean face: {sum(means) / len(means):.2f} dB", flush=True)
+    chosen = {name: found for name, found in attacks(options).items() if name in options.attacks}
+    for name, (attack, searches) in chosen.items():
+        for defense in options.defenses:
+            line = f"{name} | {defense}"
+            if line in table:
+                continue
+            count = min(options.searched if searches else options.images, len(client.images))
+            table[line] = attacked(client, DEFENSES[defense](), attack, count)
+            shown = {key: value for key, value in table[line].items() if key != "values"}
+            print(line, shown, flush=True)
+            if options.json:
+                options.json.write_text(json.dumps(table, indent=1) + "\n")
+    return table
+
+
+def compare(table: dict[str, Any], against: str = "cma") -> None:
+    """Prints by how much each attack is above one of them, on the images that both attacked."""
+    for line, found in table.items():
+        attack, _, defense = line.partition(" | ")
+        other = table.get(f"{against} | {defense}")
+        if attack == against or other is None or "values" not in found:
+            continue
+        pairs = zip(found["values"], other["values"], strict=False)
+        gains = [ours - theirs for ours, theirs in pairs]
+        gain = sum(gains) / len(gains)
+        print(f"{line}: {gain:+.2f} dB above {against}, {interval(gains)}, {len(gains)} images")
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", required=True, help="CelebA's folder")
+    parser.add_argument("--prior", help="a prior's file; the shipped prior if none")
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--public", type=int, default=4000)
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--searched", type=int, default=4)
+    parser.add_argument("--share", type=float, default=1.0, help="of the searches' budgets")
+    parser.add_argument("--attacks", nargs="+", default=["learned", "cma"])
+    parser.add_argument("--defenses", nargs="+", default=list(DEFENSES), choices=DEFENSES)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path)
+    compare(lines(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
