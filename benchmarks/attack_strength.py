@@ -107,7 +107,7 @@ def psnr(found: Tensor, true: Tensor) -> float:
 
 def attacked(client: Client, defense: Defense, attack: Attack, count: int) -> dict[str, Any]:
     """One line of the table: an attack's PSNR on each of the first images."""
-    values, seconds, expected = [], [], []
+    values, seconds, predicted = [], [], []
     for place in range(count):
         received = client.sends(place, defense)
         started = time.perf_counter()
@@ -116,10 +116,8 @@ def attacked(client: Client, defense: Defense, attack: Attack, count: int) -> di
         seconds.append(time.perf_counter() - started)
         assert found.images is not None
         values.append(round(psnr(found.images[0], client.images[place]), 3))
-        if found.evaluation.get("expected_mse") is not None:
-            mse = found.evaluation["expected_mse"]
-            assert isinstance(mse, float)
-            expected.append(10 * torch.tensor(4 / mse).log10().item())
+        if found.predicted_mse is not None:
+            predicted.append(10 * torch.tensor(4 / found.predicted_mse).log10().item())
     numbers: dict[str, Any] = {
         "psnr_db": round(sum(values) / count, 2),
         "interval": interval(values),
@@ -128,8 +126,8 @@ def attacked(client: Client, defense: Defense, attack: Attack, count: int) -> di
         "seconds_first": round(seconds[0], 2),
         "seconds_per_image": round(sorted(seconds)[count // 2], 3),
     }
-    if expected:
-        numbers["expected_db"] = round(sum(expected) / len(expected), 2)
+    if predicted:
+        numbers["predicted_db"] = round(sum(predicted) / len(predicted), 2)
     return {**numbers, "values": values}
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ggl_lightning.attacks.fits import Fits, MemoryFits
 from ggl_lightning.attacks.labels import FROZEN_LAST_LAYER, InferredLabels
 from ggl_lightning.attacks.received import Received
 from ggl_lightning.attacks.searches.loop import Notify
@@ -32,12 +33,14 @@ class Target:
         prior: The attacker's prior, in eval mode.
         public: Images ``(M, 3, H, W)`` in ``[-1, 1]`` that the attacker has of the same kind as
             the private ones, as a function of how many it wants at most; None if it has none.
+        fits: Where attacks that learn first keep what they have learnt.
     """
 
     model: nn.Module
     classifier: ClassifierLayer
     prior: Prior
     public: Callable[[int], Tensor] | None = None
+    fits: Fits = field(default_factory=MemoryFits)
 
     @property
     def device(self) -> torch.device:
@@ -114,6 +117,9 @@ class Finding:
         evaluation: How candidates were evaluated, which does not change the result but by rounding:
             ``way``, ``general_parameters`` (how many tensors' gradients no layer rule gives), and
             what `MicroBatching.report` says.
+        predicted_mse: The mean squared error per pixel that the attack itself expects of its
+            answer, without the truth; None if it cannot tell.
+        members: The findings of the attacks that an attack of attacks tried, by name.
     """
 
     images: Tensor
@@ -130,6 +136,8 @@ class Finding:
     histories: Sequence[Sequence[RoundLosses]] = ()
     stop_reasons: Sequence[str] = ()
     evaluation: Mapping[str, object] = field(default_factory=dict)
+    predicted_mse: float | None = None
+    members: Mapping[str, Finding] = field(default_factory=dict)
 
 
 class Attack(ABC):
@@ -184,6 +192,23 @@ class Attack(ABC):
             UserError: If the update does not fit the attack.
             NonFiniteLossError: If an objective becomes NaN or infinite.
         """
+
+    def rank(
+        self, received: Received, finding: Finding, lineup: Tensor, target: Target
+    ) -> Tensor | None:
+        """How unlikely each image of a lineup is to be behind an update, by the update itself.
+
+        Args:
+            received: What the server holds.
+            finding: What `run` made of it.
+            lineup: Images ``(M, 3, H, W)`` in ``[-1, 1]``, on the target's device.
+            target: What is attacked.
+
+        Returns:
+            ``(M,)``, the lowest of the likeliest image; None if the attack tells images apart by
+            its reconstruction only, which is then compared with them.
+        """
+        return None
 
     def invert(
         self,

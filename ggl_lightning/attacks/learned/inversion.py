@@ -116,13 +116,13 @@ class LearnedInversion(Attack):
             seconds=time.perf_counter() - started,
             evaluation={
                 "way": "in closed form",
-                # Errors of public images say nothing of what noise adds.
-                "expected_mse": prediction.mse if prediction.noise == 0 else None,
                 "leave_one_out_mse": fit.leave_one_out_mse,
                 "tensors": dict(fit.weights),
                 "noise": prediction.noise,
                 "public": target.public_origin,
             },
+            # Errors of public images say nothing of what noise adds.
+            predicted_mse=prediction.mse if prediction.noise == 0 else None,
         )
 
     @property

@@ -88,7 +88,7 @@ def test_answers_to_noisy_updates_stay_images(target):
     found = answer(target, private(), change=noisy)
     assert found.images.abs().max() <= 1
     assert found.evaluation["noise"] >= 0
-    assert answer(target, private()).evaluation["expected_mse"] > 0
+    assert answer(target, private()).predicted_mse > 0
 
 
 def test_it_says_what_it_does_not_fit(target):
