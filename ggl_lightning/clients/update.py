@@ -22,14 +22,13 @@ from ggl_lightning.clients.procedures import (
     ClientSGD,
     ClientState,
     ClientUpdate,
-    Kind,
     LocalTraining,
     Mode,
     Order,
     PlainGradient,
 )
 from ggl_lightning.clients.procedures.gradients import GradientFunction, Tensors
-from ggl_lightning.clients.procedures.order import complete
+from ggl_lightning.clients.procedures.one_step import OneStep
 from ggl_lightning.errors import UserError, check_positive
 
 _log = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ def gradients_of(loss: Tensor, parameters: Sequence[Tensor], create_graph: bool)
     )
 
 
-class UpdateRule(ClientProcedure):
+class UpdateRule(OneStep):
     """A procedure written as one function of model, images and labels: the former base class.
 
     The model is in eval mode, no buffers are sent, and there is no order. Candidates go one by one,
@@ -126,15 +125,6 @@ class UpdateRule(ClientProcedure):
         named = dict(zip(state.weights, tensors, strict=True))
         return self.update(named, {}, len(images), len(order))
 
-    @property
-    def kind(self) -> Kind:
-        """A gradient."""
-        return "gradient"
-
-    def order(self, count: int, generator: torch.Generator) -> Order:
-        """See `ClientProcedure.order`: nothing is random."""
-        return complete([torch.arange(count)], (), generator)
-
     def simulate(
         self,
         gradients: GradientFunction,
@@ -149,18 +139,6 @@ class UpdateRule(ClientProcedure):
             NotImplementedError: Always.
         """
         raise NotImplementedError(f"{type(self).__name__} is known only by calling it.")
-
-    def rates(self, steps: int, count: int) -> list[float]:
-        """See `ClientProcedure.rates`."""
-        return [1.0] * steps
-
-    def shuffles(self, count: int) -> bool:
-        """See `ClientProcedure.shuffles`."""
-        return False
-
-    def batch_sizes(self, count: int) -> list[int]:
-        """See `ClientProcedure.batch_sizes`."""
-        return [count]
 
     def problems(
         self, model: nn.Module, image_shape: tuple[int, int, int], count: int

@@ -5,28 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ggl_lightning.clients.procedures.base import ClientProcedure
 from ggl_lightning.clients.procedures.gradients import GradientFunction, Tensors
-from ggl_lightning.clients.procedures.order import Order, complete
+from ggl_lightning.clients.procedures.one_step import OneStep
+from ggl_lightning.clients.procedures.order import Order
 from ggl_lightning.clients.procedures.state import ClientState
-from ggl_lightning.clients.procedures.update import Kind
 
 
-class PlainGradient(ClientProcedure):
+class PlainGradient(OneStep):
     """The gradient of the loss of all images at once (FedSGD; McMahan et al. 2017).
 
     Arguments and errors are `ClientProcedure`'s; by default the model runs in eval mode and the
     loss is the mean cross-entropy.
     """
-
-    @property
-    def kind(self) -> Kind:
-        """A gradient."""
-        return "gradient"
-
-    def order(self, count: int, generator: torch.Generator) -> Order:
-        """See `ClientProcedure.order`: one step with all images as they come."""
-        return complete([torch.arange(count)], self.augmentations, generator)
 
     def simulate(
         self,
@@ -46,15 +36,3 @@ class PlainGradient(ClientProcedure):
             name: torch.zeros_like(weights[name]) if gradient is None else gradient
             for name, gradient in found.items()
         }, buffers
-
-    def rates(self, steps: int, count: int) -> list[float]:
-        """See `ClientProcedure.rates`."""
-        return [1.0] * steps
-
-    def shuffles(self, count: int) -> bool:
-        """See `ClientProcedure.shuffles`."""
-        return False
-
-    def batch_sizes(self, count: int) -> list[int]:
-        """See `ClientProcedure.batch_sizes`."""
-        return [count]
