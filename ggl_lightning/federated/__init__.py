@@ -2,7 +2,7 @@
 
 from ggl_lightning.federated.images import FederatedImages, LabelledImages
 from ggl_lightning.federated.partition import DirichletPartition, IIDPartition, Partition
-from ggl_lightning.federated.result import FederatedResult, utility_row
+from ggl_lightning.federated.result import FederatedResult
 from ggl_lightning.federated.server import ServerAdam, ServerOptimizer, ServerSGD
 from ggl_lightning.federated.training import FederatedTraining
 
@@ -17,5 +17,4 @@ __all__ = [
     "ServerAdam",
     "ServerOptimizer",
     "ServerSGD",
-    "utility_row",
 ]

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser
 from torch.utils.data import Dataset, TensorDataset
 
 from ggl_lightning.audit.plan.keys import describe
+from ggl_lightning.audit.results.utility_row import utility_row
 from ggl_lightning.clients import GradientUpdate, LocalSGDUpdate
 from ggl_lightning.defenses import (
     DPSGD,
@@ -31,7 +32,6 @@ from ggl_lightning.federated import (
     IIDPartition,
     ServerAdam,
     ServerSGD,
-    utility_row,
 )
 from tests.federated.toy import SHORT, TEST, TRAIN, Broken, Onlooker, tiny_client
 

@@ -13,7 +13,8 @@ from ggl_lightning.audit.plan.data_module import AuditDataModule
 from ggl_lightning.audit.plan.identity import identity
 from ggl_lightning.audit.plan.keys import describe, key_of
 from ggl_lightning.audit.results.schema import Row
-from ggl_lightning.federated import FederatedResult, FederatedTraining, utility_row
+from ggl_lightning.audit.results.utility_row import utility_row
+from ggl_lightning.federated import FederatedResult, FederatedTraining
 from ggl_lightning.seeding import seeded
 from ggl_lightning.tensor_hash import hash_tensors
 
