@@ -14,7 +14,11 @@ from torch import Tensor, nn
 from ggl_lightning.attacks import Attack, Finding, Progress, Received, Target
 from ggl_lightning.attacks.standard import standard_attacks
 from ggl_lightning.audit.plan.sources import RecordedUpdate, agreed_count
-from ggl_lightning.audit.results.schema.columns import NO_PRIVATE_IMAGE
+from ggl_lightning.audit.results.schema.columns import (
+    NO_PRIVATE_IMAGE,
+    NO_RECONSTRUCTION,
+    ONLY_BY_RECONSTRUCTION,
+)
 from ggl_lightning.audit.run.matching import match_to_originals
 from ggl_lightning.audited_update import AttackResult, AuditedUpdate, check_new_folder
 from ggl_lightning.clients import find_classifier_layer
@@ -27,6 +31,7 @@ from ggl_lightning.metrics import (
     build_reconstruction_metrics,
     identification_ranks,
     mean_psnr,
+    rank_of_first,
 )
 from ggl_lightning.priors import WGANGPPrior
 from ggl_lightning.priors.base import Prior
@@ -124,7 +129,7 @@ def audit_update(
         )
         with seeded(seed), torch.enable_grad():
             finding = attack.run(received, target, seed, Progress())
-        results[name] = scorer(name, finding)
+        results[name] = scorer(name, finding, attack, received)
     found = AuditedUpdate(
         results,
         scorer.chance(results, seed),
@@ -279,7 +284,9 @@ class _Scorer:
             target.model, target.classifier.layer, target.prior.image_size
         )
 
-    def __call__(self, name: str, finding: Finding) -> AttackResult:
+    def __call__(
+        self, name: str, finding: Finding, attack: Attack, received: Received
+    ) -> AttackResult:
         collection = self._metrics.collection().to(self._target.device)
         scores: dict[str, float] = {}
         missing = dict(self._metrics.missing)
@@ -287,19 +294,39 @@ class _Scorer:
             inferred = torch.tensor(finding.inferred.labels)
             scores["label_accuracy"] = InferredLabelAccuracy()(inferred, self._labels).item()
         if self._images is None:
-            missing |= dict.fromkeys((*map(str, collection), "rank"), NO_PRIVATE_IMAGE)
-            return AttackResult(name, finding, scores, missing)
-        order = match_to_originals(finding.images, self._images.cpu())
-        finding = _in_order(finding, order)
+            names = (*map(str, collection), "rank", "rank_update")
+            return AttackResult(name, finding, scores, missing | _all(names, NO_PRIVATE_IMAGE))
+        ranks, lacking = self._ranks(finding, attack, received)
+        scores |= ranks
+        missing |= lacking
+        if finding.images is None:
+            names = (*map(str, collection), "rank")
+            return AttackResult(name, finding, scores, missing | _all(names, NO_RECONSTRUCTION))
+        finding = _in_order(finding, match_to_originals(finding.images, self._images.cpu()))
+        assert finding.images is not None
         found = finding.images.to(self._target.device)
         with torch.no_grad():
             scores |= {key: value.item() for key, value in collection(found, self._images).items()}
         if self._lineup is None:
             missing["rank"] = _NO_LINEUP
         else:
-            ranks = identification_ranks(found[:1], self._images[:1], self._lineup)
-            scores["rank"] = int(ranks[0])
+            place = identification_ranks(found[:1], self._images[:1], self._lineup)
+            scores["rank"] = int(place[0])
         return AttackResult(name, finding, scores, missing)
+
+    def _ranks(
+        self, finding: Finding, attack: Attack, received: Received
+    ) -> tuple[dict[str, float], dict[str, str]]:
+        """The first private image's rank by the update, or why there is none."""
+        assert self._images is not None
+        if self._lineup is None:
+            return {}, {"rank_update": _NO_LINEUP}
+        lineup = torch.cat([self._images[:1], self._lineup.to(self._images)])
+        with torch.enable_grad():
+            found = attack.rank(received, finding, lineup, self._target)
+        if found is None:
+            return {}, {"rank_update": ONLY_BY_RECONSTRUCTION}
+        return {"rank_update": rank_of_first(found)}, {}
 
     def chance(self, results: Mapping[str, AttackResult], seed: int) -> dict[str, float]:
         """The mean PSNR and MSE of random samples of the prior with the labels assumed."""
@@ -319,7 +346,12 @@ class _Scorer:
         return {"psnr": sum(psnr) / len(psnr), "mse": sum(mse) / len(mse)}
 
 
+def _all(names: Sequence[str], reason: str) -> dict[str, str]:
+    return dict.fromkeys(names, reason)
+
+
 def _in_order(finding: Finding, order: Tensor) -> Finding:
+    assert finding.images is not None
     return dataclasses.replace(
         finding,
         images=finding.images[order],

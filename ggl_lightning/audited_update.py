@@ -21,12 +21,13 @@ from ggl_lightning.errors import UserError
 from ggl_lightning.image_range import to_unit_range
 
 _ABSENT = "\N{EM DASH}"
-_COLUMNS = ("psnr", "ssim", "mse", "rank", "labels", "margin", "loss", "seconds")
+_COLUMNS = ("psnr", "ssim", "mse", "rank", "rank_update", "labels", "margin", "loss", "seconds")
 _TITLES = {
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
     "mse": "MSE",
     "rank": "rank",
+    "rank_update": "rank by the update",
     "labels": "labels",
     "margin": "margin",
     "loss": "objective",
@@ -44,7 +45,8 @@ class AttackResult:
         name: What the attack is called.
         finding: What it found; the images are in the private images' order if these were given.
         scores: Every metric that could be computed, by name; ``rank`` is the place of the first
-            private image among the lineup and itself, by squared distance from its reconstruction.
+            private image among the lineup and itself, by squared distance from its reconstruction,
+            ``rank_update`` that by the update itself.
         missing: Why the others could not, by name.
     """
 
@@ -112,7 +114,10 @@ class AuditedUpdate:
         if self.images is not None:
             span = f'<td colspan="{len(_COLUMNS)}"></td>'
             body.append(f"<tr><th>private</th><td>{_picture(self.images)}</td>{span}</tr>")
-        pictures = [_picture(result.finding.images) for result in self.results.values()]
+        pictures = [
+            "" if result.finding.images is None else _picture(result.finding.images)
+            for result in self.results.values()
+        ]
         for row, picture in zip(self._rows(), [*pictures, ""], strict=False):
             cells = "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
             body.append(f"<tr><th>{escape(row[0])}</th><td>{picture}</td>{cells}</tr>")
@@ -153,6 +158,8 @@ class AuditedUpdate:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, result in self.results.items():
+                if result.finding.images is None:
+                    continue
                 with replacing(folder / f"{name}.png") as file:
                     _strip(result.finding.images).save(file, format="PNG")
             write_chunks(folder / "result.html", [page.encode()])

@@ -4,6 +4,7 @@ from ggl_lightning.attacks.analytic import FirstLinearInversion
 from ggl_lightning.attacks.attack import GenerativeGradientLeakage
 from ggl_lightning.attacks.base import Attack, Finding, Progress, Target
 from ggl_lightning.attacks.received import Received
+from ggl_lightning.attacks.update_matching import UpdateMatching
 
 __all__ = [
     "Attack",
@@ -13,4 +14,5 @@ __all__ = [
     "Progress",
     "Received",
     "Target",
+    "UpdateMatching",
 ]

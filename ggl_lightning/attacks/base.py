@@ -97,7 +97,7 @@ class Finding:
 
     Attributes:
         images: Reconstructions ``(N, 3, H, W)`` in ``[-1, 1]``, on the CPU; their order means
-            nothing.
+            nothing. None of an attack that makes none, and only ranks (`Attack.rank`).
         labels: The label assumed for each image, ``(N,)``.
         artefacts: What else belongs to each image, ``(N, ...)``, on the CPU, by the name its file
             gets: ``latent`` of attacks that search a prior's latents.
@@ -122,7 +122,7 @@ class Finding:
         members: The findings of the attacks that an attack of attacks tried, by name.
     """
 
-    images: Tensor
+    images: Tensor | None
     labels: Tensor
     artefacts: Mapping[str, Tensor] = field(default_factory=dict)
     inferred: InferredLabels | None = None

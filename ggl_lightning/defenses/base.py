@@ -100,6 +100,11 @@ class Defense(ABC):
         """Whether it computes the update anew from the private images, whatever it is given."""
         return False
 
+    @property
+    def hides_scale(self) -> bool:
+        """Whether it scales updates by a factor that noise may hide from the server."""
+        return False
+
     @abstractmethod
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update the client sends instead.

@@ -57,6 +57,11 @@ class Clipping(Defense):
         check_positive("bound of the clipping defense", bound)
         self.bound = bound
 
+    @property
+    def hides_scale(self) -> bool:
+        """True: an update is scaled by what its norm is above the bound."""
+        return True
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update, scaled down if its norm is above the bound."""
         factor = clip_factor(update_norm(update), self.bound)

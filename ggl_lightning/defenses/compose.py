@@ -35,6 +35,11 @@ class Compose(Defense):
         """Whether the first defense computes the update anew."""
         return self.defenses[0].replaces_update
 
+    @property
+    def hides_scale(self) -> bool:
+        """Whether any of them does."""
+        return any(defense.hides_scale for defense in self.defenses)
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update as the last defense leaves it."""
         for defense in self.defenses:

@@ -85,6 +85,11 @@ class DPSGD(Defense):
         """True: gradients are clipped image by image, before they become one update."""
         return True
 
+    @property
+    def hides_scale(self) -> bool:
+        """True: an update is scaled by what its norm is above the bound."""
+        return True
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the noisy mean of the clipped gradients; noise is drawn on the CPU."""
         clipped = self._clipped_mean(update, client)

@@ -27,6 +27,11 @@ class LayerwiseClipping(Defense):
         check_positive("bound of the layer-wise clipping defense", bound)
         self.bound = bound
 
+    @property
+    def hides_scale(self) -> bool:
+        """True: an update is scaled by what its norm is above the bound."""
+        return True
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update with each tensor scaled down if its norm is above the bound."""
         return [tensor * clip_factor(tensor_norm(tensor), self.bound) for tensor in update]

@@ -57,6 +57,11 @@ class LocalDP(Defense):
         self.epsilon = epsilon
         self.delta = delta
 
+    @property
+    def hides_scale(self) -> bool:
+        """True: an update is scaled by what its norm is above the bound."""
+        return True
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the clipped update plus noise, which is drawn on the CPU."""
         factor = _factor(update_norm(update), self.clipping_norm)

@@ -6,6 +6,7 @@ from ggl_lightning.metrics.bootstrap_mean import BootstrapMean
 from ggl_lightning.metrics.feature_mse import FeatureMSE
 from ggl_lightning.metrics.identification_ranks import (
     identification_ranks,
+    rank_of_first,
     representation_of,
     tells_apart,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "lpips_network",
     "mean_of_psnr",
     "mean_psnr",
+    "rank_of_first",
     "reconstruction_metrics",
     "representation_of",
     "tells_apart",

@@ -12,6 +12,7 @@ from ggl_lightning.metrics.client_features import client_features
 
 _VALUES_AT_A_TIME = 2**23  # of decoys that are compared: some 100 MB of temporaries
 _ROUNDING = 1e-9  # relative; sums of equal numbers may round differently
+_SCORE_ROUNDING = 1e-6  # relative; scores come from passes in single precision
 _UNITS = 32
 """Of the last place of a vector's norm, by which features of one image differ at most if they were
 computed in batches of other sizes: measured are 4."""
@@ -76,6 +77,24 @@ def identification_ranks(
                 beaten &= farther > _slack(own[i], others)
             nearer[i] += int((~beaten).sum())
     return nearer + 1
+
+
+def rank_of_first(scores: Tensor) -> int:
+    """The rank of the first image of a lineup by given scores, the lowest of the likeliest.
+
+    Ties count against the attacker, as in `identification_ranks`; so does a score that is not a
+    number, and one that is worse by no more than rounding.
+
+    Args:
+        scores: ``(M + 1,)``: of the private image, then of its decoys.
+
+    Returns:
+        From 1 to ``M + 1``.
+    """
+    values = scores.detach().double().flatten()
+    own, others = values[0], values[1:]
+    beaten = others - own > _SCORE_ROUNDING * (own.abs() + others.abs())
+    return int((~beaten).sum()) + 1
 
 
 def tells_apart(private: Tensor, decoys: Tensor) -> bool:

@@ -37,6 +37,10 @@ class Comparison:
         """``||factor_c g_c - y||^2``, ``(C,)``, for factors ``(C,)``."""
         return factor**2 * self.residual + (factor * self.alpha - 1).square() * self.square
 
+    def excess(self, factor: Tensor | float = 1.0) -> Tensor:
+        """``||factor_c g_c||^2 - 2 <factor_c g_c, y>``, ``(C,)``; see `Excess`."""
+        return factor**2 * self.norm_square - 2 * factor * self.alpha * self.square
+
     def cosine(self) -> Tensor:
         """``1 - <g_c, y> / (||g_c|| ||y||)``, ``(C,)``; 0 if both are zero, 1 if only one is."""
         squares = self.norm_square * self.square

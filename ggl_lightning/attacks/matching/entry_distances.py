@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ggl_lightning.attacks.matching.candidate_gradients import CandidateGradients
 from ggl_lightning.attacks.matching.comparison import ReceivedTensor, compare
-from ggl_lightning.attacks.matching.distance import Distance
+from ggl_lightning.attacks.matching.distance import Distance, Excess
 from ggl_lightning.clients import Update
 from ggl_lightning.defenses import Adaptation, TensorwiseAdaptation
 from ggl_lightning.defenses.compose import AdaptInOrder
@@ -35,7 +35,7 @@ class EntryDistances:
         model: nn.Module,
         received: Update,
         adaptation: Adaptation | None,
-        distance: Distance,
+        distance: Distance | Excess,
     ) -> None:
         self._gradients = CandidateGradients(model, received)
         self._received = [ReceivedTensor(tensor) for tensor in received]
@@ -82,12 +82,14 @@ class EntryDistances:
         return distances_of(ours, self._received[index], self._distance)
 
 
-def distances_of(ours: Tensor, received: ReceivedTensor, distance: Distance) -> Tensor:
+def distances_of(ours: Tensor, received: ReceivedTensor, distance: Distance | Excess) -> Tensor:
     """Distances ``(c,)`` of tensors ``(c, *shape)``; a `Distance` itself takes one of them."""
     rows = ours.reshape(len(ours), -1)
     match distance:
         case Distance.cosine:
             return compare(rows, received).cosine().to(ours.dtype)
+        case Excess.l2:
+            return compare(rows, received).excess()
         case Distance.l1:
             return (rows - received.tensor.flatten()).abs().sum(dim=1)
         case Distance.l2:

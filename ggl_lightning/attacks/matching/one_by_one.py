@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.attacks.matching.distance import Distance, Measured
+from ggl_lightning.attacks.matching.distance import Distance, Excess, Measured
 from ggl_lightning.attacks.matching.simulation import Simulation
 from ggl_lightning.clients import Update
 from ggl_lightning.clients.procedures import ClientProcedure, Order, mean_over_orders
@@ -29,7 +29,7 @@ class OneByOneDistances:
         received: Update,
         procedure: ClientProcedure,
         adaptation: Adaptation | None,
-        distance: Distance,
+        distance: Distance | Excess,
         orders: Sequence[Order] | None = None,
         buffers: Mapping[str, Tensor] | None = None,
     ) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ggl_lightning.attacks.matching.candidate_gradients import CandidateGradients
 from ggl_lightning.attacks.matching.comparison import Comparison
-from ggl_lightning.attacks.matching.distance import Distance
+from ggl_lightning.attacks.matching.distance import Distance, Excess
 from ggl_lightning.attacks.matching.errors import CannotBatchError
 from ggl_lightning.attacks.matching.scaling import Scaling, can_scale
 from ggl_lightning.attacks.matching.side_by_side import Evaluate, SideBySide
@@ -35,7 +35,7 @@ class PopulationDistances:
         model: nn.Module,
         received: Update,
         adaptation: Adaptation | None,
-        distance: Distance,
+        distance: Distance | Excess,
     ) -> None:
         if not can_scale(adaptation):
             raise CannotBatchError(f"the adaptation is {type(adaptation).__name__}")
@@ -83,5 +83,8 @@ class PopulationDistances:
             alphas = torch.stack([each.alpha for each in comparisons], dim=1)
             residuals = torch.stack([each.residual for each in comparisons], dim=1)
             squares = torch.stack([each.square for each in comparisons])
-            found = Comparison(alphas, residuals, squares).l2(factors)
+            joined = Comparison(alphas, residuals, squares)
+            if self._distance is Excess.l2:
+                return joined.excess(factors)
+            found = joined.l2(factors)
         return found.to(self._dtype)

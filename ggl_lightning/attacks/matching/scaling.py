@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ggl_lightning.attacks.matching.comparison import Comparison
+from ggl_lightning.attacks.matching.scale_to_norm import ScaleToNorm, factor_to
 from ggl_lightning.defenses import Adaptation, Unchanged
 from ggl_lightning.defenses.clipping import ClipToNorm, factor_down_to
 from ggl_lightning.defenses.compose import AdaptInOrder
@@ -61,6 +62,9 @@ class Scaling:
                 case ClipToNorm(norm=norm):
                     total = _scaled_squares(current, factors).sum(dim=1, keepdim=True)
                     factors = factors * factor_down_to(_root(total), norm)
+                case ScaleToNorm(norm=norm):
+                    total = _scaled_squares(current, factors).sum(dim=1, keepdim=True)
+                    factors = factors * factor_to(_root(total), norm)
                 case ClipToNorms(norms=norms):
                     columns = _root(_scaled_squares(current, factors)).unbind(dim=1)
                     pairs = zip(columns, norms, strict=True)
@@ -71,7 +75,7 @@ class Scaling:
 
 def can_scale(adaptation: Adaptation | None) -> bool:
     """Whether an adaptation only leaves columns out and scales whole tensors by their norms."""
-    known = (ClipToNorm, ClipToNorms, KeepColumns)
+    known = (ClipToNorm, ClipToNorms, KeepColumns, ScaleToNorm)
     return all(type(step) in known for step in _steps(adaptation))
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ggl_lightning.attacks.matching.comparison import ReceivedTensor
-from ggl_lightning.attacks.matching.distance import Distance, Measured
+from ggl_lightning.attacks.matching.distance import Distance, Excess, Measured
 from ggl_lightning.attacks.matching.entry_distances import distances_of
 from ggl_lightning.attacks.matching.errors import CannotBatchError
 from ggl_lightning.attacks.matching.simulation import Simulation
@@ -40,7 +40,7 @@ class SimulatedDistances:
         received: Update,
         procedure: ClientProcedure,
         adaptation: Adaptation | None,
-        distance: Distance,
+        distance: Distance | Excess,
         orders: Sequence[Order] | None = None,
         buffers: Mapping[str, Tensor] | None = None,
     ) -> None:

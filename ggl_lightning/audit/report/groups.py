@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ggl_lightning.audit.report.estimates import Estimate, read_estimate
-from ggl_lightning.audit.results.schema import headline_metrics
+from ggl_lightning.audit.results.schema import RANKS, headline_metrics
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class Group:
         )
 
     def identification(self, by: str, top: int) -> Estimate:
-        """Share of cases whose private image is among the ``top`` nearest to the reconstruction.
+        """Share of cases whose private image is among the ``top`` nearest or likeliest.
 
         Args:
-            by: The distance, one of `RANKS`.
+            by: By what, one of `RANKS`.
             top: One of `TOP`.
         """
         entry = self._identification(by)
@@ -138,3 +138,12 @@ def read_groups(
         headlines[0],
     )
     return [Group(entry, headline) for entry in entries]
+
+
+def ranked_by(groups: Sequence[Group]) -> list[str]:
+    """The names of `RANKS` that tables have: that of the update only if an attack ranks by it."""
+    return [
+        by
+        for by in RANKS
+        if by != "update" or any(group.identification(by, 1).value is not None for group in groups)
+    ]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ggl_lightning.audit.report.estimates import Estimate
-from ggl_lightning.audit.report.groups import Group
+from ggl_lightning.audit.report.groups import Group, ranked_by
 from ggl_lightning.audit.results.schema import (
-    RANKS,
     TOP,
     Metric,
     headline_metrics,
@@ -47,10 +46,11 @@ def escape(text: str) -> str:
 def latex_table(groups: Sequence[Group]) -> str:
     """A ``tabular`` of defense by attack; it needs the packages ``booktabs`` and ``textcomp``."""
     headline = groups[0].headline if groups else headline_metrics()[0].name
+    by_names = ranked_by(groups)
     titles = [
         *("Defense", "Attack", "Cases"),
         f"Leakage ({escape(metric_title(headline))})",
-        *(f"Top-{top} {by}" for by in RANKS for top in TOP),
+        *(f"Top-{top} {by}" for by in by_names for top in TOP),
         *(_with_unit(metric) for metric in summary_metrics()),
         *("Labels", "Attributes", "Accuracy"),
     ]
@@ -60,15 +60,15 @@ def latex_table(groups: Sequence[Group]) -> str:
         "\\toprule",
         " & ".join(titles) + r" \\",
         "\\midrule",
-        *(" & ".join(_cells(group)) + r" \\" for group in groups),
+        *(" & ".join(_cells(group, by_names)) + r" \\" for group in groups),
         "\\bottomrule",
         "\\end{tabular}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _cells(group: Group) -> list[str]:
-    rates = [group.identification(by, top) for by in RANKS for top in TOP]
+def _cells(group: Group, by_names: Sequence[str]) -> list[str]:
+    rates = [group.identification(by, top) for by in by_names for top in TOP]
     return [
         escape(group.defense),
         escape(group.attack),

@@ -11,13 +11,12 @@ from ggl_lightning.audit.report.estimates import (
     format_significant,
     read_estimate,
 )
-from ggl_lightning.audit.report.groups import Group
+from ggl_lightning.audit.report.groups import Group, ranked_by
 from ggl_lightning.audit.report.html_table import Cell, Heading, Table, text_cell
 from ggl_lightning.audit.report.verdict import Verdict
 from ggl_lightning.audit.results.collect import Results
 from ggl_lightning.audit.results.schema import (
     METRICS,
-    RANKS,
     TOP,
     Row,
     is_done,
@@ -34,6 +33,7 @@ def verdict_table(groups: Sequence[Group], verdicts: Sequence[Verdict]) -> Table
     headline = groups[0].headline if groups else ""
     metrics = [metric.name for metric in summary_metrics()]
     metrics = list(dict.fromkeys([*metrics, headline]))
+    by_names = ranked_by(groups)
     table = Table(
         "verdict",
         "Defense by attack, with 95% intervals",
@@ -42,7 +42,7 @@ def verdict_table(groups: Sequence[Group], verdicts: Sequence[Verdict]) -> Table
             Heading("Attack", numeric=False),
             Heading("Verdict", numeric=False),
             Heading(f"Leakage by {metric_title(headline)}"),
-            *(Heading(f"Top-{top} {by}") for by in RANKS for top in TOP),
+            *(Heading(f"Top-{top} {by}") for by in by_names for top in TOP),
             *(Heading(_with_unit(metric)) for metric in metrics),
             Heading("Label accuracy"),
             Heading("Attribute agreement"),
@@ -59,7 +59,7 @@ def verdict_table(groups: Sequence[Group], verdicts: Sequence[Verdict]) -> Table
                 table.number(group.leakage, 2),
                 *(
                     table.number(group.identification(by, top), 0, percent=True)
-                    for by in RANKS
+                    for by in by_names
                     for top in TOP
                 ),
                 *(table.number(group.metric(metric), _digits(metric)) for metric in metrics),

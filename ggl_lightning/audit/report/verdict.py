@@ -9,6 +9,7 @@ from ggl_lightning.audit.plan.controls import roles
 from ggl_lightning.audit.report.estimates import Estimate, format_number
 from ggl_lightning.audit.report.groups import Group
 from ggl_lightning.audit.results.schema import RANKS, TOP, metric_title
+from ggl_lightning.audit.results.schema.columns import NO_RECONSTRUCTION, ONLY_BY_RECONSTRUCTION
 
 
 class Finding(Enum):
@@ -36,9 +37,13 @@ def judge(group: Group) -> Verdict:
     """Compares the leakage's interval with 0 and each identification interval with chance.
 
     One interval that lies wholly above is a leak. If none does, no leak is shown, provided that the
-    leakage has an interval: without it, nothing can be told.
+    leakage has an interval: without it, nothing can be told. Of an attack that only ranks, the
+    identification stands in its place. What an attack does not do is no evidence, nor a gap.
     """
-    evidence = [_judge_leakage(group), *(_judge_identification(group, by) for by in RANKS)]
+    evidence = [
+        *([] if group.leakage.reason == NO_RECONSTRUCTION else [_judge_leakage(group)]),
+        *(_judge_identification(group, by) for by in RANKS if _applies(group, by)),
+    ]
     findings = [finding for finding, _ in evidence]
     finding = Finding.LEAK if Finding.LEAK in findings else findings[0]
     sentences = [sentence for _, sentence in evidence]
@@ -46,6 +51,12 @@ def judge(group: Group) -> Verdict:
     if label.value is not None:
         sentences.append(f"{_percent(label.value)} of the labels were inferred.")
     return Verdict(finding, tuple(dict.fromkeys(sentences)))
+
+
+def _applies(group: Group, by: str) -> bool:
+    """Whether the attack could rank by it at all."""
+    reason = group.identification(by, 1).reason
+    return reason not in (NO_RECONSTRUCTION, ONLY_BY_RECONSTRUCTION)
 
 
 def _judge_leakage(group: Group) -> tuple[Finding, str]:
@@ -72,29 +83,34 @@ def _judge_identification(group: Group, by: str) -> tuple[Finding, str]:
         chance = group.chance(by, top)
         if chance is not None and rate.low is not None and rate.low > chance:
             return Finding.LEAK, (
-                f"By {by} distance the private image is {_place(top)} in {_rate(rate)}, above "
+                f"{_by(by)} the private image is {_place(by, top)} in {_rate(rate)}, above "
                 f"chance ({_percent(chance)})."
             )
     chance = group.chance(by, 1)
     if rates[1].value is None:
         return (
             Finding.UNDECIDED,
-            f"Identification by {by} distance is not known: {rates[1].reason}.",
+            f"Identification {_by(by).lower()} is not known: {rates[1].reason}.",
         )
     if rates[1].low is None or chance is None:
         return (
             Finding.UNDECIDED,
-            f"By {by} distance the private image is {_place(1)} in {_percent(rates[1].value)} of "
-            f"the cases, which may be chance: {rates[1].reason or 'chance is not known'}.",
+            f"{_by(by)} the private image is {_place(by, 1)} in {_percent(rates[1].value)} of the "
+            f" cases, which may be chance: {rates[1].reason or 'chance is not known'}.",
         )
     return Finding.NO_LEAK, (
-        f"By {by} distance the private image is {_place(1)} in {_rate(rates[1])}, not to be told "
-        f"from chance ({_percent(chance)})."
+        f"{_by(by)} the private image is {_place(by, 1)} in {_rate(rates[1])}, not to be told from "
+        f" chance ({_percent(chance)})."
     )
 
 
-def _place(top: int) -> str:
-    return "the nearest" if top == 1 else f"one of the {top} nearest"
+def _by(by: str) -> str:
+    return "By the update itself" if by == "update" else f"By {by} distance"
+
+
+def _place(by: str, top: int) -> str:
+    best = "likeliest" if by == "update" else "nearest"
+    return f"the {best}" if top == 1 else f"one of the {top} {best}"
 
 
 def _rate(rate: Estimate) -> str:

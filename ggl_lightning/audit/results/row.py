@@ -86,12 +86,13 @@ class Outcome:
 
     Attributes:
         result: Its row.
-        reconstructions: ``(N, 3, H, W)`` in ``[-1, 1]``, in the private images' order.
+        reconstructions: ``(N, 3, H, W)`` in ``[-1, 1]``, in the private images' order; None if
+            there are none.
         artefacts: What else belongs to each image, ``(N, ...)``, by the name its file gets.
         histories: The losses of every round of every trial.
     """
 
     result: Row
-    reconstructions: Tensor
+    reconstructions: Tensor | None
     artefacts: Mapping[str, Tensor]
     histories: Sequence[Sequence[RoundLosses]]

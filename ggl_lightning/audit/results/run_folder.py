@@ -224,7 +224,8 @@ class RunFolder:
         remove_unfinished(folder)
         if originals is not None:
             save_images(originals, folder / "original.png")
-        save_images(outcome.reconstructions, folder / "reconstruction.png")
+        if outcome.reconstructions is not None:
+            save_images(outcome.reconstructions, folder / "reconstruction.png")
         for name, values in outcome.artefacts.items():
             with replacing(folder / f"{name}.npy") as unfinished, unfinished.open("wb") as file:
                 np.save(file, values.numpy(), allow_pickle=False)

@@ -107,8 +107,7 @@ class CaseRunner:
                 return self._sampled(case, control, key, originals)
             with torch.enable_grad():
                 found, received = self._search(case, originals, progress)
-        empty = received is not None and is_empty(received.update)
-        return self._outcome(case, key, originals, found, empty)
+        return self._outcome(case, key, originals, found, received)
 
     def _sampled(
         self, case: Case, control: SampleControl, key: str, originals: Tensor | None
@@ -197,15 +196,23 @@ class CaseRunner:
         return sent_record(update, sent)
 
     def _outcome(
-        self, case: Case, key: str, originals: Tensor | None, found: Finding, empty: bool
+        self,
+        case: Case,
+        key: str,
+        originals: Tensor | None,
+        found: Finding,
+        received: Received | None,
     ) -> Outcome:
         control = control_of(case.spec.role)
-        if case.images is None or (isinstance(control, SearchControl) and control.keeps_order):
-            order = torch.arange(len(found.images))
+        keeps_order = isinstance(control, SearchControl) and control.keeps_order
+        if case.images is None or found.images is None or keeps_order:
+            order = torch.arange(len(found.labels))
         else:
             order = match_to_originals(found.images, case.images)
-        reconstructions, labels = found.images[order], found.labels[order]
-        scores = self._scores(case, originals, reconstructions, labels)
+        reconstructions = None if found.images is None else found.images[order]
+        labels = found.labels[order]
+        scores = self._scores(case, originals, reconstructions, labels, found, received)
+        empty = received is not None and is_empty(received.update)
         base = row(case, key, self._setting)
         result = {
             **base,
@@ -232,15 +239,31 @@ class CaseRunner:
         return Outcome(result, reconstructions, artefacts, found.histories)
 
     def _scores(
-        self, case: Case, originals: Tensor | None, reconstructions: Tensor, labels: Tensor
+        self,
+        case: Case,
+        originals: Tensor | None,
+        reconstructions: Tensor | None,
+        labels: Tensor,
+        found: Finding,
+        received: Received | None,
     ) -> dict[str, Any]:
         """What can be said only where the private images are known, or why it cannot."""
         if originals is None:
             missing = missing_without_private_image()
             return {**dict.fromkeys(missing), "missing_metrics": missing}
+        attack = case.attack
+        assert attack is not None
+
+        def rank(lineup: Tensor) -> Tensor | None:
+            assert received is not None
+            return attack.rank(received, found, lineup, self._target)
+
         with torch.no_grad():
             scores = self._scorer.score(
-                reconstructions.to(originals.device), originals, case.places
+                None if reconstructions is None else reconstructions.to(originals.device),
+                originals,
+                case.places,
+                None if received is None else rank,
             )
             random_psnr = self._scorer.random_psnr(originals, labels, case.spec.seed)
         return {**scores, "psnr_random_mean": random_psnr}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.controls import Samples
 from ggl_lightning.audit.plan.sources import Lineup
+from ggl_lightning.audit.results.schema import METRICS
+from ggl_lightning.audit.results.schema.columns import NO_RECONSTRUCTION, ONLY_BY_RECONSTRUCTION
 from ggl_lightning.audit.results.values import ceiling_of
 from ggl_lightning.audit.run.matching import match_to_originals
 from ggl_lightning.clients import ClassifierLayer
@@ -21,13 +23,18 @@ from ggl_lightning.metrics import (
     ReconstructionMetrics,
     identification_ranks,
     mean_psnr,
+    rank_of_first,
     representation_of,
     tells_apart,
 )
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.priors.batched import generate_in_batches
 
+RankByUpdate = Callable[[Tensor], Tensor | None]
+"""How unlikely images ``(M, 3, H, W)`` are to be behind an update, ``(M,)``, or None."""
+
 _NO_CLASSIFIERS = "no attribute classifiers: name some under model.attribute_classifiers"
+_NO_UPDATE = "a control that sees no update"
 _COLLAPSED = (
     "the client model's features of the private image and of its decoys are equal up to rounding"
 )
@@ -71,23 +78,38 @@ class Scorer:
         self._decoy_features = lru_cache(maxsize=1)(self._features_of_decoys)
 
     def score(
-        self, reconstructions: Tensor, originals: Tensor, indices: tuple[int, ...]
+        self,
+        reconstructions: Tensor | None,
+        originals: Tensor,
+        indices: tuple[int, ...],
+        rank_by_update: RankByUpdate | None = None,
     ) -> dict[str, Any]:
         """Scores reconstructions in their originals' order.
 
         Args:
-            reconstructions: ``(N, 3, H, W)`` in ``[-1, 1]``, on the prior's device.
+            reconstructions: ``(N, 3, H, W)`` in ``[-1, 1]``, on the prior's device; None if there
+                are none.
             originals: The private images, likewise.
             indices: By which each has its decoys, see `Case.places`.
+            rank_by_update: How unlikely each image of a lineup is by the update, see `Attack.rank`;
+                None if there is no update.
 
         Returns:
-            The result's fields: every metric, ``rank_pixel``, ``rank_feature`` and ``decoys`` (of a
-            client's first image), ``attribute_agreement`` and ``missing_metrics``. What cannot be
-            computed is None, with its reason in ``missing_metrics``.
+            The result's fields: every metric, ``rank_pixel``, ``rank_feature``, ``rank_update`` and
+            ``decoys`` (of a client's first image), ``attribute_agreement`` and ``missing_metrics``.
+            What cannot be computed is None, with its reason in ``missing_metrics``.
         """
-        missing = dict(self._missing)
-        ranks = self._ranks(reconstructions[:1], originals[:1], indices[0])
-        if ranks["decoys"] == 0:
+        count = len(self._companions.decoy_indices(indices[0]))
+        rank, reason = self._rank_by_update(originals[:1], indices[0], count, rank_by_update)
+        of_update: dict[str, Any] = {"rank_update": rank, "decoys": count}
+        lacking = {} if reason is None else {"rank_update": reason}
+        if reconstructions is None:
+            names = (*METRICS, "rank_pixel", "rank_feature", "attribute_agreement")
+            missing = dict.fromkeys(names, NO_RECONSTRUCTION) | lacking
+            return {**dict.fromkeys(names), **of_update, "missing_metrics": missing}
+        missing = self._missing | lacking
+        ranks = self._ranks(reconstructions[:1], originals[:1], indices[0], count)
+        if count == 0:
             missing |= dict.fromkeys(("rank_pixel", "rank_feature"), self._companions.reason)
         elif ranks["rank_feature"] is None:
             missing["rank_feature"] = _COLLAPSED
@@ -95,6 +117,7 @@ class Scorer:
             **self._image_metrics(reconstructions, originals),
             **dict.fromkeys(name for name in self._missing if name != "attribute_agreement"),
             **ranks,
+            **of_update,
             "attribute_agreement": self._agreement(reconstructions, originals),
             "missing_metrics": missing,
         }
@@ -152,15 +175,29 @@ class Scorer:
             counts.append(len(ours))
         return {name: _mean(name, means, counts) for name, means in parts.items()}
 
-    def _ranks(self, reconstruction: Tensor, original: Tensor, index: int) -> dict[str, Any]:
-        count = len(self._companions.decoy_indices(index))
+    def _rank_by_update(
+        self, original: Tensor, index: int, count: int, rank: RankByUpdate | None
+    ) -> tuple[int | None, str | None]:
+        """The rank, or why there is none."""
+        if rank is None:
+            return None, _NO_UPDATE
         if count == 0:
-            return {"rank_pixel": None, "rank_feature": None, "decoys": 0}
+            return None, self._companions.reason
+        decoys = self._companions.decoys(index).to(original)
+        with torch.enable_grad():
+            scores = rank(torch.cat([original, decoys]))
+        return (None, ONLY_BY_RECONSTRUCTION) if scores is None else (rank_of_first(scores), None)
+
+    def _ranks(
+        self, reconstruction: Tensor, original: Tensor, index: int, count: int
+    ) -> dict[str, Any]:
+        if count == 0:
+            return {"rank_pixel": None, "rank_feature": None}
         decoys = self._companions.decoys(index).to(original)
         pixel = identification_ranks(reconstruction, original, decoys)
         found, private = self._features(reconstruction), self._features(original)
         of_decoys = self._decoy_features(index)
-        known: dict[str, Any] = {"rank_pixel": int(pixel[0]), "decoys": count}
+        known: dict[str, Any] = {"rank_pixel": int(pixel[0])}
         if not tells_apart(private, of_decoys) and tells_apart(original, decoys):
             return {**known, "rank_feature": None}
         feature = identification_ranks(found, private, of_decoys, computed=True)

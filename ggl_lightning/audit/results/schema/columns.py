@@ -114,6 +114,15 @@ _OUTCOME = (
         is_hparam=True,
     ),
     Column(
+        name="rank_update",
+        kind="integer",
+        meaning="the same by the update itself, for attacks that tell how likely each image of a "
+        "lineup is to be behind it; no reconstruction is needed",
+        is_found=True,
+        needs_private_image=True,
+        is_hparam=True,
+    ),
+    Column(
         name="decoys",
         kind="integer",
         meaning="how many decoys the private image stood among",
@@ -202,8 +211,8 @@ UTILITY_FIELDS: dict[str, tuple[type, ...]] = {
 }
 """The same of a federated training's row."""
 
-RANKS = {"pixel": "rank_pixel", "feature": "rank_feature"}
-"""The distances by which a private image is identified, with their columns."""
+RANKS = {"pixel": "rank_pixel", "feature": "rank_feature", "update": "rank_update"}
+"""That by which a private image is identified, with the columns."""
 
 TOP = (1, 5)
 """Identified is an image that is among so many nearest."""
@@ -218,6 +227,12 @@ def column_of(name: str) -> Column | None:
     """The column of a name; None if there is none."""
     return METRICS.get(name) or _OTHERS.get(name)
 
+
+NO_RECONSTRUCTION = "the attack makes no reconstruction"
+"""Why a row lacks what is measured of reconstructions."""
+
+ONLY_BY_RECONSTRUCTION = "the attack tells images apart by its reconstruction alone"
+"""Why there is no rank by the update."""
 
 NO_PRIVATE_IMAGE = "no private image was given"
 """Why a row lacks what cannot be had without the private image."""
