@@ -12,14 +12,14 @@ from torch import nn
 from ggl_lightning.audit.plan.case import Case
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.controls import control_of
-from ggl_lightning.audit.plan.identity import (
+from ggl_lightning.clients.procedures import ClientProcedure
+from ggl_lightning.identity import (
     class_identity,
     identity,
     is_function,
     public_attributes,
     text_of,
 )
-from ggl_lightning.clients.procedures import ClientProcedure
 from ggl_lightning.tensor_hash import hash_tensors
 
 KEY_VERSION = 2

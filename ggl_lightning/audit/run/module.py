@@ -24,7 +24,6 @@ from ggl_lightning.audit.gate.records import random_images
 from ggl_lightning.audit.plan.case import Case, Idle, UtilitySpec
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.data_module import AuditDataModule
-from ggl_lightning.audit.plan.identity import identity, module_hash, module_identity
 from ggl_lightning.audit.plan.keys import CaseKeys, describe
 from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.plan.sources import Lineup, RecordedUpdate
@@ -58,6 +57,7 @@ from ggl_lightning.clients.update import given_procedure
 from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import UserError, check_positive
 from ggl_lightning.federated import FederatedTraining
+from ggl_lightning.identity import identity, module_hash, module_identity
 from ggl_lightning.interruption import stop_each_by_itself
 from ggl_lightning.metrics import ReconstructionMetrics, build_reconstruction_metrics
 from ggl_lightning.priors.base import Prior

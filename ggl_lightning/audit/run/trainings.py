@@ -10,11 +10,11 @@ from torch import nn
 
 from ggl_lightning.audit.plan.case import UtilitySpec
 from ggl_lightning.audit.plan.data_module import AuditDataModule
-from ggl_lightning.audit.plan.identity import identity
 from ggl_lightning.audit.plan.keys import describe, key_of
 from ggl_lightning.audit.results.schema import Row
 from ggl_lightning.audit.results.utility_row import utility_row
 from ggl_lightning.federated import FederatedResult, FederatedTraining
+from ggl_lightning.identity import identity
 from ggl_lightning.seeding import seeded
 from ggl_lightning.tensor_hash import hash_tensors
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ggl_lightning.audit.plan.identity import identity, module_hash
 from ggl_lightning.audit.plan.sources.base import Source
 from ggl_lightning.audit.plan.sources.lineup import Lineup
 from ggl_lightning.clients.procedures import ClientProcedure
 from ggl_lightning.clients.procedures.belief import believed_procedure
 from ggl_lightning.errors import UserError
+from ggl_lightning.identity import identity, module_hash
 from ggl_lightning.problems import Problems
 from ggl_lightning.tensor_hash import hash_tensors
 from ggl_lightning.updates import Recording, UpdateRecord, restore

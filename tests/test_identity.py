@@ -15,7 +15,6 @@ from ggl_lightning.attacks.searches import AdamSearch, NevergradSearch
 from ggl_lightning.audit.plan import identity as identity_module
 from ggl_lightning.audit.plan.case import Case, CaseSpec
 from ggl_lightning.audit.plan.companions import Companions
-from ggl_lightning.audit.plan.identity import class_path, identity, module_hash, module_identity
 from ggl_lightning.audit.plan.keys import CaseKeys, describe, key_version
 from ggl_lightning.clients import GradientUpdate, LocalSGDUpdate
 from ggl_lightning.clients.procedures import ClientSGD, LocalTraining, PlainGradient, TorchRates
@@ -32,6 +31,7 @@ from ggl_lightning.defenses import (
     Sign,
 )
 from ggl_lightning.federated import FederatedTraining
+from ggl_lightning.identity import class_path, identity, module_hash, module_identity
 
 
 class _Images(torch.utils.data.Dataset):
