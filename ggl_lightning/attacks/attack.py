@@ -308,7 +308,7 @@ class GenerativeGradientLeakage(Attack):
         # Some optimisers draw from the global generators. A trial of its own seed can be resumed
         # without its predecessors.
         with seeded(trial_seed):
-            search.start(objective.shape, self.budget, trial_seed)
+            search.start_in(objective.space, objective.count, self.budget, trial_seed)
             rounds = search.rounds(self.budget)
             loop = SearchLoop(objective, search, rounds, trial, notify, earlier)
             try:

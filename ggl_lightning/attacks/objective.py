@@ -61,6 +61,11 @@ class Objective:
         self._needed: dict[bool, int] = {}
 
     @property
+    def count(self) -> int:
+        """How many images a candidate stands for."""
+        return len(self._labels)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one candidate."""
         return self.space.shape(len(self._labels))

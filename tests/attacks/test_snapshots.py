@@ -23,7 +23,13 @@ from ggl_lightning.attacks.callbacks import (
     SearchTimeLimit,
     kept_trials,
 )
-from ggl_lightning.attacks.searches import AdamSearch, NevergradSearch, RefinedSearch, Search
+from ggl_lightning.attacks.searches import (
+    AdamSearch,
+    LBFGSSearch,
+    NevergradSearch,
+    RefinedSearch,
+    Search,
+)
 from ggl_lightning.attacks.searches.loop import NonFiniteLossError, SearchLoop
 from ggl_lightning.attacks.searches.snapshots import losses_csv, read_trials, write_trials
 from ggl_lightning.attacks.searches.turbo import TuRBOSearch
@@ -43,6 +49,8 @@ SEARCHES = {
     "OnePlusOne": (lambda: NevergradSearch("OnePlusOne", population=1), BUDGET),
     "Powell": (lambda: NevergradSearch("Powell", population=1), BUDGET),  # runs in a thread
     "Adam": (lambda: AdamSearch(restarts=3), BUDGET),
+    "noisy Adam": (lambda: AdamSearch(restarts=2, signed=True, noise=0.1), BUDGET),
+    "LBFGS": (lambda: LBFGSSearch(restarts=2), BUDGET),
     "TuRBO": (lambda: TuRBOSearch(batch_size=5, initial=8), 17),
     "refined CMA": (lambda: RefinedSearch(NevergradSearch("CMA", 6), refine_steps=4), BUDGET),
     "refined Adam": (lambda: RefinedSearch(AdamSearch(restarts=2), refine_steps=4), BUDGET),

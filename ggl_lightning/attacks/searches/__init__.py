@@ -4,9 +4,18 @@
 load, which only those who use it should wait for.
 """
 
-from ggl_lightning.attacks.searches.adam import AdamSearch
+from ggl_lightning.attacks.searches.adam import AdamSearch, Schedule
 from ggl_lightning.attacks.searches.base import NotRepeatableError, Search
+from ggl_lightning.attacks.searches.lbfgs import LBFGSSearch
 from ggl_lightning.attacks.searches.nevergrad import NevergradSearch
 from ggl_lightning.attacks.searches.refined import RefinedSearch
 
-__all__ = ["AdamSearch", "NevergradSearch", "NotRepeatableError", "RefinedSearch", "Search"]
+__all__ = [
+    "AdamSearch",
+    "LBFGSSearch",
+    "NevergradSearch",
+    "NotRepeatableError",
+    "RefinedSearch",
+    "Schedule",
+    "Search",
+]

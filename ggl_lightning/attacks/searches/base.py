@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from ggl_lightning.attacks.spaces.base import SearchSpace
 
 
 class NotRepeatableError(Exception):
@@ -14,14 +18,20 @@ class NotRepeatableError(Exception):
 
 
 class Search(ABC):
-    """Ask / tell over a latent space.
+    """Ask / tell over a search space, such as a prior's latents.
 
     A search is configured once and started afresh for every trial; `start` forgets all state of
     the one before. Its public attributes are its parameters: they identify it in results.
 
     A search that descends on the objective's gradient asks for latents that require gradients; the
     losses it is told then carry their graph.
+
+    Attributes:
+        descends: Whether it begins at a space's starts and keeps to the space, as descents do;
+            other searches begin around ``N(0, I)`` and know no bounds.
     """
+
+    descends: bool = False
 
     def rounds(self, budget: int) -> int:
         """How many rounds a budget is; a budget counts rounds unless a search says otherwise."""
@@ -44,6 +54,17 @@ class Search(ABC):
             budget: What the trial may spend.
             seed: Everything random in the trial follows from it.
         """
+
+    def start_in(self, space: SearchSpace, count: int, budget: int, seed: int) -> None:
+        """Begins a new trial in a space; a search that ``descends`` begins at its starts.
+
+        Args:
+            space: The space.
+            count: How many images a point stands for.
+            budget: As in `start`.
+            seed: As in `start`.
+        """
+        self.start(space.shape(count), budget, seed)
 
     @abstractmethod
     def ask(self) -> Tensor:

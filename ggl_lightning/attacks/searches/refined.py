@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -10,6 +11,9 @@ from ggl_lightning.attacks.searches.adam import COST_OF_GRADIENT, AdamSearch
 from ggl_lightning.attacks.searches.base import Search
 from ggl_lightning.attacks.searches.snapshots import under_prefix, with_prefix
 from ggl_lightning.errors import check_positive
+
+if TYPE_CHECKING:
+    from ggl_lightning.attacks.spaces.base import SearchSpace
 
 _SEARCH = "search."
 _DESCENT = "descent."
@@ -51,6 +55,12 @@ class RefinedSearch(Search):
     def start(self, latent_shape: tuple[int, ...], budget: int, seed: int) -> None:
         """See `Search.start`."""
         self.search.start(latent_shape, budget, seed)
+        self._rounds_left = self.search.rounds(budget)
+        self._descent = None
+
+    def start_in(self, space: SearchSpace, count: int, budget: int, seed: int) -> None:
+        """See `Search.start_in`; the descent is one in latents, which have no bounds."""
+        self.search.start_in(space, count, budget, seed)
         self._rounds_left = self.search.rounds(budget)
         self._descent = None
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 class SearchSpace(ABC):
     """What a search moves in and how it becomes images.
 
-    A point stands for the images of one client; ``C`` points make a population.
+    A point stands for the images of one client; ``C`` points make a population. A `SpaceChoice`
+    makes spaces of what an attacker has.
     """
 
     @property
@@ -37,8 +38,33 @@ class SearchSpace(ABC):
             labels: The label of each image, ``(N,)``, on the space's device.
 
         Returns:
-            Images ``(C, N, 3, H, W)`` in ``[-1, 1]``, differentiable with respect to the points.
+            Images ``(C, N, 3, H, W)``, differentiable with respect to the points; in ``[-1, 1]``,
+            unless a space sets a search no bounds.
         """
+
+    def start(self, n: int, count: int, generator: torch.Generator) -> Tensor:
+        """Where descents begin: ``N(0, I)``, unless a space says otherwise.
+
+        Args:
+            n: How many points.
+            count: How many images a point stands for.
+            generator: Source of randomness, on the CPU.
+
+        Returns:
+            ``(n, *shape(count))``, float32, on the CPU.
+        """
+        return torch.randn(n, *self.shape(count), generator=generator)
+
+    def project(self, points: Tensor) -> Tensor:
+        """The nearest points of the space: after each step of a descent.
+
+        Args:
+            points: ``(C, *shape)``.
+
+        Returns:
+            The same shape; by default the points themselves.
+        """
+        return points
 
     def artefacts(self, points: Tensor) -> dict[str, Tensor]:
         """What is worth keeping of points beside their images, ``(C, N, ...)`` each, by name."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from ggl_lightning.attacks.spaces.base import SearchSpace
+from ggl_lightning.attacks.spaces.choice import Reached, SpaceChoice
 from ggl_lightning.priors.base import Prior
+
+if TYPE_CHECKING:
+    from ggl_lightning.attacks.base import Target
 
 
 class LatentSpace(SearchSpace):
@@ -49,3 +55,21 @@ class LatentSpace(SearchSpace):
     def _generator_latents(self, points: Tensor) -> Tensor:
         points = points.to(self.device)
         return points.tanh() if self._squash else points
+
+
+class Latents(SpaceChoice):
+    """Searches the latents of the prior; see `LatentSpace`.
+
+    Args:
+        squash: Whether ``tanh`` is applied to a latent before it enters the generator.
+    """
+
+    needs_prior = True
+    normal_start = True
+
+    def __init__(self, squash: bool = False) -> None:
+        self.squash = squash
+
+    def space(self, target: Target, stage: int, reached: Reached | None) -> LatentSpace:
+        """See `SpaceChoice.space`."""
+        return LatentSpace(target.prior, self.squash)
