@@ -3,6 +3,7 @@
 from ggl_lightning.attacks.analytic import FirstLinearInversion
 from ggl_lightning.attacks.attack import GenerativeGradientLeakage
 from ggl_lightning.attacks.base import Attack, Finding, Progress, Target
+from ggl_lightning.attacks.inversion import GradientInversion
 from ggl_lightning.attacks.received import Received
 from ggl_lightning.attacks.update_matching import UpdateMatching
 
@@ -11,6 +12,7 @@ __all__ = [
     "Finding",
     "FirstLinearInversion",
     "GenerativeGradientLeakage",
+    "GradientInversion",
     "Progress",
     "Received",
     "Target",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from ggl_lightning.attacks.matching.image_distances import ImageDistances
 from ggl_lightning.attacks.matching.update_distances import UpdateDistances
+from ggl_lightning.attacks.penalties import WeightedPenalties
 from ggl_lightning.attacks.spaces import SearchSpace
 from ggl_lightning.memory import footprint
 
@@ -27,9 +29,9 @@ class Objective:
 
     ``(1/L) sum_l w_l d(g_l(x(p)), y_l)`` over the ``L`` parameter tensors (Li et al. 2022, eq. 4)
     for the images ``x`` of a point ``p``, plus ``regularizer_weight`` times the regulariser, plus
-    ``statistics_weight`` times the distance of batch statistics if buffers were sent. A candidate
-    is a point, with one part per private image, ``(N, ...)``; the regulariser is averaged over
-    them.
+    ``statistics_weight`` times the distance of batch statistics if buffers were sent, plus the
+    penalties. A candidate is a point, with one part per private image, ``(N, ...)``; the
+    regulariser is averaged over them.
 
     Args:
         space: The search space, whose points become images.
@@ -39,6 +41,7 @@ class Objective:
         regularizer: Maps parts of points ``(M, ...)`` to penalties ``(M,)``; None for none.
         regularizer_weight: Its weight.
         statistics_weight: Weight of the distance of batch statistics, if buffers are compared.
+        penalties: On the candidates' images, with their weights; None for none.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Objective:
         regularizer: Callable[[Tensor], Tensor] | None = None,
         regularizer_weight: float = 0.0,
         statistics_weight: float = 0.0,
+        penalties: WeightedPenalties | None = None,
     ) -> None:
         self.space = space
         self._distances = distances
@@ -58,6 +62,7 @@ class Objective:
         self._regularizer = regularizer
         self._regularizer_weight = regularizer_weight
         self._statistics_weight = statistics_weight
+        self._penalties = penalties
         self._needed: dict[bool, int] = {}
 
     @property
@@ -90,10 +95,13 @@ class Objective:
         """
         evaluation, device = self._distances.evaluation, self.space.device
         needed = self._bytes_per_candidate(points)
+        consensus = self._consensus(points.detach(), needed)
         if not points.requires_grad:
             with torch.no_grad():
-                return torch.cat(evaluation.run(self._losses, points, needed, device))
-        pairs = evaluation.run(self._losses_and_gradients, points.detach(), needed, device)
+                losses_of = partial(self._losses, consensus=consensus)
+                return torch.cat(evaluation.run(losses_of, points, needed, device))
+        both_of = partial(self._losses_and_gradients, consensus=consensus)
+        pairs = evaluation.run(both_of, points.detach(), needed, device)
         losses, gradients = (torch.cat(each) for each in zip(*pairs, strict=True))
         return _KnownGradient.apply(points, losses, gradients)
 
@@ -107,15 +115,26 @@ class Objective:
         needed = self._needed[max(self._needed)]
         return self._distances.evaluation.report(needed, self.space.device)
 
-    def _losses_and_gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
+    def _consensus(self, points: Tensor, needed: int) -> Tensor | None:
+        """The mean image of a population, if a penalty needs it and there are several."""
+        if self._penalties is None or not self._penalties.needs_consensus or len(points) == 1:
+            return None
+        evaluation, device = self._distances.evaluation, self.space.device
+        with torch.no_grad():
+            return torch.cat(evaluation.run(self.images, points, needed, device)).mean(dim=0)
+
+    def _losses_and_gradients(
+        self, points: Tensor, consensus: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         points = points.detach().requires_grad_()
         with torch.enable_grad():
-            losses = self._losses(points)
+            losses = self._losses(points, consensus)
             (gradients,) = torch.autograd.grad(losses.sum(), points)
         return losses.detach(), gradients
 
-    def _losses(self, points: Tensor) -> Tensor:
-        distances, statistics = self._distances.measured(self.images(points), self._labels)
+    def _losses(self, points: Tensor, consensus: Tensor | None) -> Tensor:
+        images = self.images(points)
+        distances, statistics = self._distances.measured(images, self._labels)
         if self._weights is not None:
             distances = distances * self._weights
         losses = distances.mean(dim=1)
@@ -125,6 +144,8 @@ class Objective:
             penalties = self._regularizer(points.to(losses.device).flatten(0, 1))
             penalty = penalties.unflatten(0, points.shape[:2]).mean(dim=1)
             losses = losses + self._regularizer_weight * penalty
+        if self._penalties is not None:
+            losses = losses + self._penalties(images, consensus)
         return losses
 
     def _bytes_per_candidate(self, points: Tensor) -> int:

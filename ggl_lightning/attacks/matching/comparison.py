@@ -161,5 +161,28 @@ def concatenate(parts: list[Comparison]) -> Comparison:
     )
 
 
+def as_one_tensor(tensors: Comparison, factor: Tensor | float = 1.0) -> Comparison:
+    """The comparison of updates as one long vector each.
+
+    With ``g = (f_l (alpha_l y_l + r_l))_l`` the vector's ``alpha`` is the mean of ``f_l alpha_l``
+    weighted by ``||y_l||^2``, and what is across is ``sum_l f_l^2 ||r_l||^2 + (f_l alpha_l -
+    alpha)^2 ||y_l||^2``: non-negative terms again, none of which cancels.
+
+    Args:
+        tensors: Of ``L`` tensors, ``(C, L)`` each, and ``(L,)``.
+        factor: Of every candidate's tensors, ``(C, L)`` or broadcast to it.
+
+    Returns:
+        ``(C,)`` each, and a scalar.
+    """
+    scaled = factor * tensors.alpha
+    square = tensors.square.sum()
+    share = torch.where(square > 0, tensors.square / torch.where(square > 0, square, 1), 0)
+    alpha = (scaled * share).sum(dim=1)
+    spread = (scaled - alpha.unsqueeze(1)).square() * tensors.square
+    residual = (factor**2 * tensors.residual + spread).sum(dim=1)
+    return Comparison(alpha, residual, square)
+
+
 def _join(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)

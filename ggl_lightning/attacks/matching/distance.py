@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -47,11 +49,29 @@ class Excess(Enum):
         return ours.square().sum() - 2 * (ours * theirs).sum()
 
 
+class WholeDistance(Enum):
+    """Distance between two updates as a whole, as one long vector each.
+
+    * ``whole_cosine``: ``1 - <g, y> / (||g|| ||y||)`` (Geiping et al. 2020, eq. 4), as
+      `Distance.cosine` has it of tensors.
+    """
+
+    whole_cosine = "whole_cosine"
+
+    def __call__(self, ours: Tensor, theirs: Tensor) -> Tensor:
+        """The distance of two vectors, a scalar, differentiable with respect to ``ours``."""
+        return _cosine_distance(ours, theirs)
+
+
+AnyDistance = Distance | Excess | WholeDistance
+"""What can be measured."""
+
+
 class Measured(NamedTuple):
     """Distances of a population of ``C`` candidates.
 
     Attributes:
-        tensors: In each of ``L`` parameter tensors, ``(C, L)``.
+        tensors: In each of ``L`` parameter tensors, ``(C, L)``; ``(C, 1)`` of a `WholeDistance`.
         statistics: Of the batch statistics that buffers give away, ``(C,)``; None if no buffers are
             compared.
     """
@@ -63,6 +83,11 @@ class Measured(NamedTuple):
     def split(cls, rows: Tensor, with_statistics: bool) -> Measured:
         """Takes rows ``(C, L)``, or ``(C, L + 1)`` with the statistics' distances behind, apart."""
         return cls(rows[:, :-1], rows[:, -1]) if with_statistics else cls(rows, None)
+
+
+def as_one(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
+    """The tensors of an update in one: ``(n,)``; of ``C`` updates ``(C, n)`` with ``dim`` 1."""
+    return torch.cat([tensor.flatten(dim) for tensor in tensors], dim=dim)
 
 
 def _cosine_distance(ours: Tensor, theirs: Tensor) -> Tensor:

@@ -7,7 +7,13 @@ from torch import Tensor, nn
 
 from ggl_lightning.attacks.matching.candidate_gradients import CandidateGradients
 from ggl_lightning.attacks.matching.comparison import ReceivedTensor, compare
-from ggl_lightning.attacks.matching.distance import Distance, Excess
+from ggl_lightning.attacks.matching.distance import (
+    AnyDistance,
+    Distance,
+    Excess,
+    WholeDistance,
+    as_one,
+)
 from ggl_lightning.clients import Update
 from ggl_lightning.defenses import Adaptation, TensorwiseAdaptation
 from ggl_lightning.defenses.compose import AdaptInOrder
@@ -35,12 +41,15 @@ class EntryDistances:
         model: nn.Module,
         received: Update,
         adaptation: Adaptation | None,
-        distance: Distance | Excess,
+        distance: AnyDistance,
     ) -> None:
         self._gradients = CandidateGradients(model, received)
-        self._received = [ReceivedTensor(tensor) for tensor in received]
+        whole = distance is WholeDistance.whole_cosine
+        self._received = [
+            ReceivedTensor(tensor) for tensor in ([as_one(received)] if whole else received)
+        ]
         self._adaptation = adaptation
-        steps = _tensorwise_steps(adaptation)
+        steps = None if whole else _tensorwise_steps(adaptation)
         self._tensorwise = steps is not None
         self._steps = steps or []
         self._distance = distance
@@ -63,11 +72,14 @@ class EntryDistances:
         """Distances ``(C, L)`` of candidates ``(C, N, 3, H, W)``."""
         if self._tensorwise:
             return torch.stack(self._gradients.reduce(images, labels, self._adapted), dim=1)
-        assert self._adaptation is not None
         updates = self._gradients.gradients(images, labels)
         rows = []
         for candidate in range(len(images)):
-            adapted = self._adaptation([gradients[candidate] for gradients in updates])
+            adapted = [gradients[candidate] for gradients in updates]
+            if self._adaptation is not None:
+                adapted = self._adaptation(adapted)
+            if self._distance is WholeDistance.whole_cosine:
+                adapted = [as_one(adapted)]
             pairs = [self._measure(tensor.unsqueeze(0), i) for i, tensor in enumerate(adapted)]
             rows.append(torch.stack(pairs, dim=1))
         return torch.cat(rows)
@@ -82,11 +94,11 @@ class EntryDistances:
         return distances_of(ours, self._received[index], self._distance)
 
 
-def distances_of(ours: Tensor, received: ReceivedTensor, distance: Distance | Excess) -> Tensor:
+def distances_of(ours: Tensor, received: ReceivedTensor, distance: AnyDistance) -> Tensor:
     """Distances ``(c,)`` of tensors ``(c, *shape)``; a `Distance` itself takes one of them."""
     rows = ours.reshape(len(ours), -1)
     match distance:
-        case Distance.cosine:
+        case Distance.cosine | WholeDistance.whole_cosine:
             return compare(rows, received).cosine().to(ours.dtype)
         case Excess.l2:
             return compare(rows, received).excess()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.attacks.matching.distance import Distance, Excess, Measured
+from ggl_lightning.attacks.matching.distance import AnyDistance, Measured, WholeDistance, as_one
 from ggl_lightning.attacks.matching.simulation import Simulation
 from ggl_lightning.clients import Update
 from ggl_lightning.clients.procedures import ClientProcedure, Order, mean_over_orders
@@ -29,7 +29,7 @@ class OneByOneDistances:
         received: Update,
         procedure: ClientProcedure,
         adaptation: Adaptation | None,
-        distance: Distance | Excess,
+        distance: AnyDistance,
         orders: Sequence[Order] | None = None,
         buffers: Mapping[str, Tensor] | None = None,
     ) -> None:
@@ -67,7 +67,10 @@ class OneByOneDistances:
         update = list(found.tensors.values())
         if self._adaptation is not None:
             update = self._adaptation(update)
-        pairs = zip(update, self._received, strict=True)
+        received = self._received
+        if self._distance is WholeDistance.whole_cosine:
+            update, received = [as_one(update)], [as_one(received)]
+        pairs = zip(update, received, strict=True)
         distances = [self._distance(ours, theirs) for ours, theirs in pairs]
         if simulation.penalty is not None:
             distances.append(simulation.penalty(found.buffers, images.shape))

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ggl_lightning.attacks.matching.candidate_gradients import CandidateGradients
-from ggl_lightning.attacks.matching.comparison import Comparison
-from ggl_lightning.attacks.matching.distance import Distance, Excess
+from ggl_lightning.attacks.matching.comparison import Comparison, as_one_tensor
+from ggl_lightning.attacks.matching.distance import AnyDistance, Distance, Excess, WholeDistance
 from ggl_lightning.attacks.matching.errors import CannotBatchError
 from ggl_lightning.attacks.matching.scaling import Scaling, can_scale
 from ggl_lightning.attacks.matching.side_by_side import Evaluate, SideBySide
@@ -35,7 +35,7 @@ class PopulationDistances:
         model: nn.Module,
         received: Update,
         adaptation: Adaptation | None,
-        distance: Distance | Excess,
+        distance: AnyDistance,
     ) -> None:
         if not can_scale(adaptation):
             raise CannotBatchError(f"the adaptation is {type(adaptation).__name__}")
@@ -84,6 +84,8 @@ class PopulationDistances:
             residuals = torch.stack([each.residual for each in comparisons], dim=1)
             squares = torch.stack([each.square for each in comparisons])
             joined = Comparison(alphas, residuals, squares)
+            if self._distance is WholeDistance.whole_cosine:
+                return as_one_tensor(joined, factors).cosine().unsqueeze(1).to(self._dtype)
             if self._distance is Excess.l2:
                 return joined.excess(factors)
             found = joined.l2(factors)

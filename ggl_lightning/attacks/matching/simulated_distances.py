@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ggl_lightning.attacks.matching.comparison import ReceivedTensor
-from ggl_lightning.attacks.matching.distance import Distance, Excess, Measured
+from ggl_lightning.attacks.matching.distance import AnyDistance, Measured, WholeDistance, as_one
 from ggl_lightning.attacks.matching.entry_distances import distances_of
 from ggl_lightning.attacks.matching.errors import CannotBatchError
 from ggl_lightning.attacks.matching.simulation import Simulation
@@ -40,7 +40,7 @@ class SimulatedDistances:
         received: Update,
         procedure: ClientProcedure,
         adaptation: Adaptation | None,
-        distance: Distance | Excess,
+        distance: AnyDistance,
         orders: Sequence[Order] | None = None,
         buffers: Mapping[str, Tensor] | None = None,
     ) -> None:
@@ -52,6 +52,8 @@ class SimulatedDistances:
             raise CannotBatchError(f"{type(procedure).__name__} computes updates in its own way")
         self._simulation = Simulation(model, procedure, orders, buffers)
         self._updates = PopulationUpdates(self._simulation.procedure, self._simulation.state)
+        if distance is WholeDistance.whole_cosine:
+            received = [as_one(received)]
         self._received = [ReceivedTensor(tensor) for tensor in received]
         self._adaptation = adaptation
         self._distance = distance
@@ -95,6 +97,8 @@ class SimulatedDistances:
         """Distances, and those of the statistics behind them if buffers are compared."""
         found = self._updates(images, labels, order).update
         updates = self._adapted(list(found.tensors.values()))
+        if self._distance is WholeDistance.whole_cosine:
+            updates = [as_one(updates, dim=1)]
         columns = [
             distances_of(ours, theirs, self._distance)
             for ours, theirs in zip(updates, self._received, strict=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.attacks.matching.distance import Distance, Excess, Measured
+from ggl_lightning.attacks.matching.distance import AnyDistance, Distance, Measured
 from ggl_lightning.attacks.matching.entry_distances import EntryDistances
 from ggl_lightning.attacks.matching.errors import CannotBatchError
 from ggl_lightning.attacks.matching.micro_batching import MicroBatching
@@ -57,7 +57,7 @@ class UpdateDistances:
         received: Update,
         procedure: ClientProcedure,
         adaptation: Adaptation | None = None,
-        distance: Distance | Excess = Distance.l2,
+        distance: AnyDistance = Distance.l2,
         evaluation: MicroBatching | None = None,
         orders: Sequence[Order] | None = None,
         buffers: Mapping[str, Tensor] | None = None,
