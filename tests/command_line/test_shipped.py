@@ -119,7 +119,9 @@ def test_the_list_has_a_line_for_each(capsys, kind, words):
     *lines, last = capsys.readouterr().out.splitlines()
     assert last == f"Files: {CONFIGS / kind}"
     names = [line.split()[0] for line in lines]
-    assert names == sorted(path.stem for path in (CONFIGS / kind).rglob("*.yaml"))
+    folder = CONFIGS / kind
+    there = (path.relative_to(folder) for path in folder.rglob("*.yaml"))
+    assert names == sorted(path.as_posix().removesuffix(".yaml") for path in there)
     for line, name in zip(lines, names, strict=True):
         first = (CONFIGS / kind / f"{name}.yaml").read_text().splitlines()[0]
         assert first == f"# {line.removeprefix(name).strip()}"
