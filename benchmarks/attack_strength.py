@@ -8,9 +8,12 @@ parameters.
 
     python benchmarks/attack_strength.py --root DATA --prior prior.safetensors --json numbers.json
     python benchmarks/attack_strength.py --root DATA --width 16 --attacks learned cma --searched 20
+    python benchmarks/attack_strength.py --root DATA --width 16 --attacks gias rog --share 0.1
 
-Closed forms attack all ``--images``; searches the first ``--searched`` of them, on which both are
-compared. The file is written anew after every line, and lines that it holds are not run again.
+Attacks by the names of ``configs/audit/attacks/`` are those configurations, with ``--share`` of
+their budgets and at most ``--trials`` of their trials. Closed forms attack all ``--images``;
+searches the first ``--searched`` of them, on which both are compared. The file is written anew
+after every line, and lines that it holds are not run again.
 """
 
 import ggl_lightning  # noqa: F401, I001  (first: it repairs torchvision beside a CPU-only torch)
@@ -23,17 +26,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from celeba_images import spread_images
 from intervals import interval
-from torch import Tensor
+from jsonargparse import ArgumentParser
+from torch import Tensor, nn
 
 from ggl_lightning.attacks import Attack, GenerativeGradientLeakage, Received, Target
 from ggl_lightning.attacks.learned.inversion import LearnedInversion
 from ggl_lightning.attacks.searches import AdamSearch, NevergradSearch
 from ggl_lightning.attacks.searches.turbo import TuRBOSearch
 from ggl_lightning.audit.run.received_update import sent_record
-from ggl_lightning.clients import ResNet18, find_classifier_layer
+from ggl_lightning.clients import ConvNet, LeNet, ResNet18, find_classifier_layer
 from ggl_lightning.clients.procedures import ClientState, PlainGradient
+from ggl_lightning.command_line.shipped import ShippedConfigurations
 from ggl_lightning.defenses import (
     ClientSide,
     Clipping,
@@ -71,12 +77,40 @@ def attacks(options: argparse.Namespace) -> dict[str, tuple[Attack, bool]]:
     }
 
 
+CLIENTS: dict[str, Callable[[int], nn.Module]] = {
+    "ResNet18": lambda width: ResNet18(width=width),
+    "ConvNet": lambda width: ConvNet(num_classes=2, width=width),
+    "LeNet": lambda width: LeNet(num_classes=2, width=width),
+}
+"""By name: a client model of a width, before it is trained."""
+
+
+def published(options: argparse.Namespace) -> dict[str, tuple[Attack, bool]]:
+    """The attacks asked for that have a configuration, with a share of their budgets."""
+    files, found = ShippedConfigurations("audit").files(), {}
+    for name in options.attacks:
+        if f"attacks/{name}" not in files:
+            continue
+        config = yaml.safe_load(files[f"attacks/{name}"].read_text())
+        parser = ArgumentParser()
+        parser.add_argument("--attack", type=GenerativeGradientLeakage | Attack)
+        settings = {"attack": config["data"]["attacks"][name]}
+        attack = parser.instantiate(parser.parse_object(settings)).attack
+        attack.n_trials = min(attack.n_trials, options.trials or attack.n_trials)
+        for budget in ("budget", "later_budget"):
+            spent = getattr(attack, budget, None)
+            if spent is not None:
+                setattr(attack, budget, max(1, round(spent * options.share)))
+        found[name] = (attack, True)
+    return found
+
+
 class Client:
     """The published client with its private images, and what it sends."""
 
     def __init__(self, options: argparse.Namespace, device: torch.device) -> None:
         torch.manual_seed(0)
-        model = ResNet18(width=options.width).to(device).eval()
+        model = CLIENTS[options.client](options.width).to(device).eval()
         self.images, self.labels = (
             each.to(device) for each in spread_images(options.root, "test", options.images)
         )
@@ -125,6 +159,7 @@ def attacked(client: Client, defense: Defense, attack: Attack, count: int) -> di
         # The first update of a label waits for the fit.
         "seconds_first": round(seconds[0], 2),
         "seconds_per_image": round(sorted(seconds)[count // 2], 3),
+        "evaluations": attack.evaluations,
     }
     if predicted:
         numbers["predicted_db"] = round(sum(predicted) / len(predicted), 2)
@@ -135,6 +170,8 @@ def lines(options: argparse.Namespace) -> dict[str, Any]:
     """All lines, those of an earlier run included."""
     device = torch.device(options.device)
     settings = {"width": options.width, "public": options.public, "share": options.share}
+    if options.client != "ResNet18" or options.trials:
+        settings.update(client=options.client, trials=options.trials)
     table: dict[str, Any] = {"settings": settings}
     if options.json and options.json.is_file():
         table = json.loads(options.json.read_text())
@@ -143,7 +180,11 @@ def lines(options: argparse.Namespace) -> dict[str, Any]:
     client = Client(options, device)
     means = [psnr(client.mean_face, image) for image in client.images]
     print(f"mean face: {sum(means) / len(means):.2f} dB", flush=True)
-    chosen = {name: found for name, found in attacks(options).items() if name in options.attacks}
+    known = attacks(options) | published(options)
+    missing = [name for name in options.attacks if name not in known]
+    if missing:
+        raise SystemExit(f"There is no attack {missing[0]!r}.")
+    chosen = {name: known[name] for name in options.attacks}
     for name, (attack, searches) in chosen.items():
         for defense in options.defenses:
             line = f"{name} | {defense}"
@@ -176,11 +217,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", required=True, help="CelebA's folder")
     parser.add_argument("--prior", help="a prior's file; the shipped prior if none")
+    parser.add_argument("--client", default="ResNet18", choices=CLIENTS)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--public", type=int, default=4000)
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--searched", type=int, default=4)
     parser.add_argument("--share", type=float, default=1.0, help="of the searches' budgets")
+    parser.add_argument("--trials", type=int, help="at most, of attacks by configuration")
     parser.add_argument("--attacks", nargs="+", default=["learned", "cma"])
     parser.add_argument("--defenses", nargs="+", default=list(DEFENSES), choices=DEFENSES)
     parser.add_argument("--device", default="cpu")

@@ -113,6 +113,13 @@ class GradientInversion(SearchingAttack):
         found = self._undirected()
         if not found:
             found = super().problems(target, count, procedure)
+        loss = getattr(self.believed(procedure), "loss", None)
+        if self.space.searches_labels and loss is not None:
+            found.append(
+                f"{type(self.space).__name__} searches probabilities of labels, which the client's "
+                f"cross-entropy takes, but its loss is {type(loss).__name__}: search "
+                "Pixels, with labels read off the update."
+            )
         for penalty in self.penalties:
             for stage in range(self.space.stages):
                 search, _ = self._search_of(stage)

@@ -134,7 +134,9 @@ class Objective:
 
     def _losses(self, points: Tensor, consensus: Tensor | None) -> Tensor:
         images = self.images(points)
-        distances, statistics = self._distances.measured(images, self._labels)
+        searched = self.space.probabilities(points)
+        labels = self._labels if searched is None else searched
+        distances, statistics = self._distances.measured(images, labels)
         if self._weights is not None:
             distances = distances * self._weights
         losses = distances.mean(dim=1)

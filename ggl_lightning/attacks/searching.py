@@ -262,10 +262,11 @@ class SearchingAttack(Attack):
         with torch.no_grad():
             searched = best.best_latent.unsqueeze(0)
             images, artefacts = objective.images(searched), objective.space.artefacts(searched)
+            likely = objective.space.probabilities(searched)
         trials = [loops[first : first + stages] for first in range(0, len(loops), stages)]
         return Finding(
             images=images[0].cpu(),
-            labels=labels,
+            labels=labels if likely is None else likely[0].argmax(dim=-1).cpu(),
             artefacts={name: values[0].cpu() for name, values in artefacts.items()},
             loss=best.best_loss,
             trial=best.trial // stages,

@@ -18,6 +18,7 @@ from ggl_lightning.attacks.spaces import (
     Latents,
     LowResolution,
     Pixels,
+    PixelsAndLabels,
 )
 from ggl_lightning.clients import ConvNet, LeNet, client_update, find_classifier_layer
 from ggl_lightning.clients.procedures import PlainGradient
@@ -62,6 +63,17 @@ def test_lbfgs_recovers_the_image_behind_a_smooth_networks_gradient():
     assert found.labels.tolist() == [2]
     assert error(found, images) < 1e-4
     assert found.loss < 1e-4
+
+
+def test_the_label_is_found_with_the_image():
+    torch.manual_seed(0)
+    model = LeNet(num_classes=4, image_size=8, width=8).eval()
+    images = smooth_images(8)
+    attack = GradientInversion(PixelsAndLabels(), LBFGSSearch(), budget=400)
+    found = attacked(model, images, torch.tensor([2]), attack)
+    assert found.labels.tolist() == [2]
+    assert error(found, images) < 1e-3
+    assert found.evaluation["way"] == "one by one"
 
 
 def test_signed_adam_on_the_whole_cosine_comes_closer_than_chance():
@@ -188,6 +200,15 @@ def test_images_themselves_are_found_better_than_by_their_update():
     attack = GradientInversion(Pixels(), AdamSearch(0.1), 100)
     bound = attack.invert(side.images, side.labels, target, seed=0)
     assert error(bound, side.images) < 1e-3
+
+
+def test_probabilities_of_labels_need_a_cross_entropy():
+    side = client_side()
+    target = Target(side.model, side.classifier, TinyPrior())
+    attack = GradientInversion(PixelsAndLabels(), LBFGSSearch())
+    assert attack.problems(target, 1, PlainGradient()) == []
+    (problem,) = attack.problems(target, 1, PlainGradient(loss=nn.MultiMarginLoss()))
+    assert "MultiMarginLoss" in problem
 
 
 @pytest.mark.parametrize(

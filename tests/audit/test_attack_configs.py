@@ -9,6 +9,7 @@ from tests.data.conftest import write_celeba_tree
 
 # Steps or candidates, with one more for the answer of every search.
 EVALUATIONS = {
+    "attacks/dlg": 6001,
     "attacks/ggl_adam": 4 * 2501,
     "attacks/ggl_cma": 4 * 40_001,
     "attacks/ggl_turbo": 4 * 1001,

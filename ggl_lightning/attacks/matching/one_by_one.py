@@ -52,12 +52,14 @@ class OneByOneDistances:
 
     def measured(self, images: Tensor, labels: Tensor) -> Measured:
         """The same with those of the batch statistics."""
-        orders = self._simulation.orders(len(labels))
+        orders = self._simulation.orders(images.shape[1])
 
-        def mean(one: Tensor) -> Tensor:
-            return mean_over_orders(lambda order: self._one(one, labels, order), orders)
+        def mean(one: Tensor, of_one: Tensor) -> Tensor:
+            return mean_over_orders(lambda order: self._one(one, of_one, order), orders)
 
-        rows = torch.stack([mean(one) for one in images])
+        # Labels of all candidates, or probabilities of their own.
+        every = labels if labels.dim() == 3 else [labels] * len(images)
+        rows = torch.stack([mean(*each) for each in zip(images, every, strict=True)])
         return Measured.split(rows, self._simulation.penalty is not None)
 
     def _one(self, images: Tensor, labels: Tensor, order: Order) -> Tensor:

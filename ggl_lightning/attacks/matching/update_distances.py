@@ -91,6 +91,7 @@ class UpdateDistances:
             ]
             reason = None
         self._way = self._next_way(reason)
+        self._one_by_one = lambda: OneByOneDistances(*believed)
         self._prepared: set[tuple[torch.Size, bool]] = set()
 
     @property
@@ -143,7 +144,18 @@ class UpdateDistances:
         return self.measured(images, labels).tensors
 
     def measured(self, images: Tensor, labels: Tensor) -> Measured:
-        """The same with the distances of batch statistics, if there are buffers to compare."""
+        """The same with the distances of batch statistics, if there are buffers to compare.
+
+        Instead of labels ``(N,)`` it takes probabilities ``(C, N, classes)``, other ones for every
+        candidate; one by one, then.
+        """
+        if labels.dim() == 3 and not self.one_by_one:
+            self._way, self._waiting = self._one_by_one(), []
+            self._prepared.clear()
+            self.evaluation.announce(
+                f"Candidates of the client model {self._model_name} are evaluated "
+                f"{self._way.description}, since labels are searched for, too."
+            )
         self.prepare(images.shape[1:], images.requires_grad)
         way = self._way
         if isinstance(way, SimulatedDistances | OneByOneDistances):

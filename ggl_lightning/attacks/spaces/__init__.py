@@ -7,6 +7,7 @@ from ggl_lightning.attacks.spaces.generator_weights import GeneratorWeights, Wei
 from ggl_lightning.attacks.spaces.latents import Latents, LatentSpace
 from ggl_lightning.attacks.spaces.low_resolution import LowResolution, LowResolutionSpace
 from ggl_lightning.attacks.spaces.pixels import Pixels, PixelSpace
+from ggl_lightning.attacks.spaces.pixels_and_labels import PixelAndLabelSpace, PixelsAndLabels
 
 __all__ = [
     "FeatureSpace",
@@ -16,8 +17,10 @@ __all__ = [
     "Latents",
     "LowResolution",
     "LowResolutionSpace",
+    "PixelAndLabelSpace",
     "PixelSpace",
     "Pixels",
+    "PixelsAndLabels",
     "Reached",
     "SearchSpace",
     "SpaceChoice",

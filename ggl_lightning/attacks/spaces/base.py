@@ -42,6 +42,18 @@ class SearchSpace(ABC):
             unless a space sets a search no bounds.
         """
 
+    def probabilities(self, points: Tensor) -> Tensor | None:
+        """How likely each label is of each image, where labels are searched for with the images.
+
+        Args:
+            points: ``(C, *shape)``.
+
+        Returns:
+            ``(C, N, classes)``, non-negative with sum 1, differentiable with respect to the points;
+            None where labels are known or read off the update.
+        """
+        return None
+
     def start(self, n: int, count: int, generator: torch.Generator) -> Tensor:
         """Where descents begin: ``N(0, I)``, unless a space says otherwise.
 

@@ -40,11 +40,13 @@ class SpaceChoice(ABC):
 
     Attributes:
         needs_prior: Whether its images are a prior's.
+        searches_labels: Whether labels are searched for with the images.
         normal_start: Whether the first of its spaces is one that searches which do not descend on
             gradients know their way in: those begin around ``N(0, I)``.
     """
 
     needs_prior: bool = False
+    searches_labels: bool = False
     normal_start: bool = False
 
     @property
