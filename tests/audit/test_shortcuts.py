@@ -65,7 +65,7 @@ def test_flags_with_and_without_a_value(resolved):
 def test_other_searches(resolved):
     adam = _attack(resolved("--ng_method", "adam"))["search"]
     assert adam["class_path"] == "ggl_lightning.attacks.searches.AdamSearch"
-    assert adam["init_args"] == {"lr": 0.1, "restarts": 1}
+    assert (adam["init_args"]["lr"], adam["init_args"]["restarts"]) == (0.1, 1)
     bo = _attack(resolved("--ng_method", "BO"))["search"]
     assert bo["class_path"].endswith("TuRBOSearch")
     assert bo["init_args"]["initial"] == 256
