@@ -680,6 +680,10 @@ def tiny(trees: dict[str, Mapping], faces: FilePath) -> dict[str, Mapping]:
         for dotted, text in everything.items():
             put(tree, tuple(dotted.split(".")), _as_node(text.replace("FACES", str(faces))))
         if name.startswith("audit"):
+            if "client_batch" in tree["data"]:
+                # One client, with all the images that its update is of.
+                images = range(int(tree["data"]["client_batch"].text))
+                tree["data"].set("idx", _as_node(str(list(images))))
             for _, attack in tree["data"]["attacks"].pairs:
                 _shrink(attack["init_args"])
         small[name] = tree

@@ -22,7 +22,7 @@ def runner(tmp_path_factory) -> Iterator[Runner]:
 @pytest.fixture(scope="session")
 def faces(tmp_path_factory) -> Path:
     """Root of a tiny CelebA."""
-    return write_celeba_tree(tmp_path_factory.mktemp("faces"))
+    return write_celeba_tree(tmp_path_factory.mktemp("faces"), (12, 5, 8))  # 8: a client's batch
 
 
 @pytest.fixture(scope="session")
