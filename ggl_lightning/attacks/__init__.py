@@ -4,6 +4,7 @@ from ggl_lightning.attacks.analytic import FirstLinearInversion
 from ggl_lightning.attacks.attack import GenerativeGradientLeakage
 from ggl_lightning.attacks.base import Attack, Finding, Progress, Target
 from ggl_lightning.attacks.inversion import GradientInversion
+from ggl_lightning.attacks.learned import LearnedInversion
 from ggl_lightning.attacks.received import Received
 from ggl_lightning.attacks.update_matching import UpdateMatching
 
@@ -13,6 +14,7 @@ __all__ = [
     "FirstLinearInversion",
     "GenerativeGradientLeakage",
     "GradientInversion",
+    "LearnedInversion",
     "Progress",
     "Received",
     "Target",

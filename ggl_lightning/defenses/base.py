@@ -36,9 +36,19 @@ class Adaptation(ABC):
     Attributes:
         estimate: The defense's parameters as the attacker estimates them, by name: reported
             beside the true ones.
+        only_scales: Whether it multiplies each tensor by some number, and does nothing else.
     """
 
     estimate: dict[str, float]
+    only_scales: bool = False
+
+    def shared(self) -> Adaptation:
+        """The same with estimates so coarse that all updates under one defense share them.
+
+        An attack that learns from degraded updates learns once for all of these. By default the
+        adaptation itself: it follows from the defense's kind alone, or there is no way round.
+        """
+        return self
 
     @abstractmethod
     def __call__(self, update: Update) -> Update:
@@ -79,6 +89,8 @@ class Unchanged(TensorwiseAdaptation):
     Args:
         estimate: The defense's parameters as the attacker estimates them.
     """
+
+    only_scales = True
 
     def __init__(self, estimate: dict[str, float]) -> None:
         self.estimate = estimate

@@ -81,6 +81,8 @@ class ClipToNorm(Adaptation):
         estimate: What to report; None reports the norm as the bound.
     """
 
+    only_scales = True
+
     def __init__(self, norm: float, estimate: dict[str, float] | None = None) -> None:
         self.norm = norm
         self.estimate = {"bound": norm} if estimate is None else estimate

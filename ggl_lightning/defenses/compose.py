@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from ggl_lightning.clients import ClassifierLayer, Update
 from ggl_lightning.defenses.base import Adaptation, ClientSide, Defense
 from ggl_lightning.errors import UserError
@@ -79,6 +81,18 @@ class AdaptInOrder(Adaptation):
             for name, adaptation in adaptations.items()
             for parameter, value in adaptation.estimate.items()
         }
+
+    @property
+    def only_scales(self) -> bool:  # type: ignore[override]
+        """Whether all of them only scale."""
+        return all(adaptation.only_scales for adaptation in self.adaptations)
+
+    def shared(self) -> AdaptInOrder:
+        """All of them as coarse as they can be."""
+        found = copy.copy(self)
+        found.adaptations = [adaptation.shared() for adaptation in self.adaptations]
+        found.estimate = {}  # those of single updates
+        return found
 
     def __call__(self, update: Update) -> Update:
         """Returns the update as the last adaptation leaves it."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+
 from torch import Tensor
 
 from ggl_lightning.clients import ClassifierLayer, Update
 from ggl_lightning.defenses.base import ClientSide, Defense, TensorwiseAdaptation
 from ggl_lightning.defenses.percentile import at_or_above_rank, check_percentage, percentile_rank
+
+_FINE = 98
+"""Percentages above which a tenth of a percent counts."""
 
 
 def _keep_from_rank(tensor: Tensor, rank: int) -> Tensor:
@@ -60,9 +65,29 @@ class PruneLike(TensorwiseAdaptation):
     def __init__(self, received: Update) -> None:
         zeros = [tensor.numel() - int(tensor.count_nonzero()) for tensor in received]
         entries = [tensor.numel() for tensor in received]
+        self._entries = entries
         # percentile_rank(100 k / n, n), which is k unless all entries are zeros: the largest stays.
         self._ranks = [min(k, max(n - 1, 0)) for k, n in zip(zeros, entries, strict=True)]
         self.estimate = {"percentage": 100 * sum(zeros) / sum(entries)}
+
+    def shared(self) -> PruneLike:
+        """The same at one whole percentage for all tensors; at a tenth of one above 98.
+
+        It is the least that as many entries as not were pruned at: zeros that an update has anyway,
+        of units that do not fire, are more than were pruned.
+        """
+        shares = sorted(
+            (100 * k / n, n) for k, n in zip(self._ranks, self._entries, strict=True) if n
+        )
+        half, below, percentage = sum(self._entries) / 2, 0, 0.0
+        for share, entries in shares:
+            if below < half:
+                percentage = round(share, int(share > _FINE))
+            below += entries
+        found = copy.copy(self)
+        found._ranks = [percentile_rank(percentage, n) if n else 0 for n in self._entries]
+        found.estimate = {"percentage": percentage}
+        return found
 
     def adapt_tensor(self, tensor: Tensor, index: int) -> Tensor:
         """Returns the tensor without its smallest entries, whose gradient is zero."""

@@ -48,6 +48,8 @@ class ClipToNorms(TensorwiseAdaptation):
         norms: The norm of each tensor; the largest is the estimate of the common bound.
     """
 
+    only_scales = True
+
     def __init__(self, norms: list[float]) -> None:
         self.norms = norms
         self.estimate = {"bound": max(norms)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -65,11 +67,22 @@ class KeepLargest(Adaptation):
         entries = sum(tensor.numel() for tensor in shared)
         zeros = entries - sum(int(tensor.count_nonzero()) for tensor in shared)
         self._rank = min(zeros, max(entries - 1, 0))
+        self._entries = entries
+        self._steps = steps
         self._bound = max((tensor.abs().max().item() for tensor in shared), default=0.0)
         self.estimate = {
             "percentile": 100 * zeros / entries if entries else 0.0,
             "gamma": self._bound / steps,
         }
+
+    def shared(self) -> KeepLargest:
+        """The same at a whole percentile, with three digits of the bound."""
+        percentile = round(100 * self._rank / max(self._entries, 1))
+        found = copy.copy(self)
+        found._rank = min(round(percentile * self._entries / 100), max(self._entries - 1, 0))
+        found._bound = float(f"{self._bound:.3g}")
+        found.estimate = {"percentile": float(percentile), "gamma": found._bound / self._steps}
+        return found
 
     def __call__(self, update: Update) -> Update:
         """Returns the truncated large entries, and zeros; what was truncated has no gradient."""

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from ggl_lightning.attacks.matching.layer_rule import MatrixRule
 from ggl_lightning.attacks.matching.population_pass import PopulationPass
 
+_CACHED_BYTES = 2**23
+
 
 @dataclass(frozen=True)
 class Captured:
@@ -28,13 +30,20 @@ class Captured:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def first(self, count: int) -> Captured:
-        """The first images alone."""
-        return Captured(self.rule, self.inputs[:count], self.gradients[:count])
+    @property
+    def positions(self) -> int:
+        """Where the layer multiplies in one image: the most that its gradient's rank can be."""
+        b = self.gradients
+        return b[0].numel() // (b.shape[2] if b.dim() == 5 else b.shape[-1])
 
     def part(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Inputs and gradients of some successive images."""
         return self.inputs[start:stop], self.gradients[start:stop]
+
+
+def layer_of(weight: str) -> str:
+    """The name of the layer that a weight is of."""
+    return weight.removesuffix("weight").removesuffix(".")
 
 
 def capture(
@@ -92,33 +101,41 @@ def products(first: Captured, second: Captured, block_bytes: int) -> Tensor:
     Args:
         first: Of ``M`` images.
         second: Of ``K`` images, in the same layer; the same object has its symmetry made use of.
-        block_bytes: What a block's products of positions, or its gradients, may take.
+        block_bytes: What two blocks' products of positions, or their gradients, may take.
 
     Returns:
         ``(M, K)``, float64.
     """
-    size = _block(first, block_bytes)
     found = torch.empty(len(first), len(second), dtype=torch.float64)
     symmetric = first is second
+    rule = first.rule
+    by_positions = rule.multiplies_positions(*first.part(0, 1))
+    size = _block(first, block_bytes, by_positions)
     for i in range(0, len(first), size):
         ours = first.part(i, i + size)
+        rows = None if by_positions else rule.weight_rows(*ours)
         for j in range(i if symmetric else 0, len(second), size):
-            block = first.rule.weight_products(*ours, *second.part(j, j + size)).double().cpu()
-            found[i : i + size, j : j + size] = block
+            theirs = second.part(j, j + size)
+            if rows is None:
+                block = rule.weight_products(*ours, *theirs)
+            else:
+                same = symmetric and i == j
+                block = rows @ (rows if same else rule.weight_rows(*theirs)).mT
+            found[i : i + size, j : j + size] = block.double().cpu()
             if symmetric and i != j:
-                found[j : j + size, i : i + size] = block.T
+                found[j : j + size, i : i + size] = found[i : i + size, j : j + size].T
     return found
 
 
-def _block(captured: Captured, block_bytes: int) -> int:
-    """Images in a block: pairs of positions, and gradients, that fit the memory."""
-    a, b = captured.part(0, 1)
+def _block(captured: Captured, block_bytes: int, by_positions: bool) -> int:
+    """Images in a block: pairs of positions, or gradients, that fit the memory."""
+    a, _ = captured.part(0, 1)
     element = a.element_size()
-    channels = a.shape[2] if a.dim() == 5 else a.shape[-1]
-    outputs = b.shape[2] if b.dim() == 5 else b.shape[-1]
-    pairs = ((a.numel() // channels) ** 2 + 2 * (b.numel() // outputs) ** 2) * element
+    if by_positions:
+        channels = a.shape[2] if a.dim() == 5 else a.shape[-1]
+        pairs = ((a.numel() // channels) ** 2 + 2 * captured.positions**2) * element
+        # Larger blocks would leave the processor's caches, and are not faster.
+        return max(1, int((min(block_bytes, _CACHED_BYTES) / pairs) ** 0.5))
     weight = captured.rule.layer.weight
     assert isinstance(weight, Tensor)
-    by_pairs = int((block_bytes / pairs) ** 0.5)
-    by_gradients = int(block_bytes / (2 * weight.numel() * element))
-    return max(1, max(by_pairs, by_gradients))
+    return max(1, block_bytes // (2 * weight.numel() * element))

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ggl_lightning.attacks.learned.noise import noise_level
-from ggl_lightning.attacks.learned.public import public_gradients
-from ggl_lightning.attacks.learned.ridge import KernelRidge
-from ggl_lightning.attacks.learned.weights import choose_weights
-from ggl_lightning.attacks.matching.layer_rule import MatrixRule
-from ggl_lightning.errors import UserError
-
-_SCREENED = 800
-"""Public images on which weights are chosen."""
-
-_MOST_TENSORS = 6
-_LEAST_SHARE = 0.01
-"""Tensors whose weight is a smaller share of the whole are left out: each costs a Gram matrix."""
+from ggl_lightning.attacks.learned.examples import Examples, Gram
+from ggl_lightning.attacks.learned.ridge import KernelRidge, centred, left_out_residuals
+from ggl_lightning.attacks.learned.selection import SCREENED, noise_ratios, select_tensors
+from ggl_lightning.attacks.learned.weights import choose_weights, principal
 
 _STEPS_PER_OCTAVE = 2
-"""Noise levels are rounded to so many steps per factor of 2, so that fits can be used again."""
+"""Noise levels are rounded to so many steps per factor of 2, so that regressions serve again."""
+
+_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""By which weights chosen on some public images are tried for all of them."""
+
+_HELD = 2
+"""Regressions kept in memory, each of several matrices of all public images."""
+
+_LEVEL_ERROR = 0.01
+"""Relative error of an estimated variance of noise."""
+
+
+_HIDDEN = 0.2
+"""What noise does to a norm, relative to it, beyond which it hides the norm: what noise alone would
+come to by chance must not be taken for one."""
 
 
 @dataclass(frozen=True)
@@ -34,170 +39,243 @@ class Prediction:
 
     Attributes:
         image: ``(3, H, W)``, not clamped, float64.
-        mse: The mean squared error it expects, by the leave-one-out errors of public images.
+        mse: The mean squared error per pixel that it expects.
+        leave_one_out_mse: The same of public images, with the update's noise.
         noise: The standard deviation of the noise found in the update, per entry.
+        weights: Of the tensors, by name.
     """
 
     image: Tensor
     mse: float
+    leave_one_out_mse: float
     noise: float
+    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Regression:
+    """Ridge regression for one level of noise."""
+
+    ridge: KernelRidge
+    weights: Mapping[str, float]
+    spread: Mapping[str, float]  # tr(a^T K_l a), what noise in a tensor's features is multiplied by
+    leave_one_out: float
+    line: tuple[float, float]  # squared errors by variances: base and slope
 
 
 class LearnedFit:
-    """Kernel ridge regression from weight gradients to images.
+    """Kernel ridge regression from updates to images.
 
-    The kernel is a weighted sum of the cosines of single layers' weight gradients; weights, and
-    with them the ridge, are those of the lowest leave-one-out error on public images. Noise of
-    variance ``s^2`` per entry in a tensor of norm ``n`` is a ridge of ``N s^2 / n^2`` in its
-    features alone (noise in the inputs is ridge regression: Bishop 1995), which comes to dividing
-    the tensor's weight ``c`` by ``1 + N c s^2 / n^2``.
+    The kernel is a weighted sum of the cosines of single parameter tensors. Tensors, their weights
+    and the ridge are those of the lowest expected error on public images (`choose_weights`): their
+    leave-one-out error, and what noise such as the received update's adds. They are chosen on some
+    of the images, and their scale, which is the ridge's, on all. A tensor's size before noise
+    is estimated from its norm or, if noise hides that, from the part of it that all updates have
+    in common.
 
     Args:
-        model: The client model, in eval mode, whose parameters need no gradients.
-        rules: The layers that may be used, by name.
-        images: Public images ``(M, 3, H, W)`` in ``[-1, 1]``, on the model's device.
-        label: The label assumed for all.
-        block_bytes: What a block of products may take.
-
-    Raises:
-        UserError: If there are fewer than 10 public images.
+        examples: The updates of ``M`` public images.
+        images: The images ``(M, 3, H, W)`` in ``[-1, 1]``.
+        kept: What `make` made of the same.
+        twins: Successive images that are left out together, see `left_out_residuals`.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        rules: Mapping[str, MatrixRule],
-        images: Tensor,
-        label: int,
-        block_bytes: int,
+        self, examples: Examples, images: Tensor, kept: Mapping[str, Tensor], twins: int = 1
     ) -> None:
-        if len(images) < 10:
-            raise UserError(
-                f"There are {len(images)} public images: a regression needs 10 at the least, and "
-                "hundreds to be of use."
-            )
+        self._examples = examples
         self._shape = images.shape[1:]
         self._targets = images.flatten(1).double().cpu()
-        some = min(len(images), _SCREENED)
-        screened = public_gradients(model, dict(rules), images[:some], label, block_bytes)
-        self._ranks = {name: each.rank for name, each in screened.items()}
-        grams = torch.stack([each.gram() for each in screened.values()])
-        weights = dict(zip(screened, choose_weights(grams, self._targets[:some]), strict=True))
-        kept = _strongest(weights)
-        if some < len(images):
-            del screened, grams
-            chosen = {name: rules[name] for name in kept}
-            self._public = public_gradients(model, chosen, images, label, block_bytes)
-            self._grams = {name: each.gram() for name, each in self._public.items()}
-        else:
-            self._public = {name: screened[name] for name in kept}
-            self._grams = {name: grams[list(screened).index(name)] for name in kept}
-        few = torch.stack([gram[:some, :some] for gram in self._grams.values()])
-        again = choose_weights(few, self._targets[:some])
-        # With more examples each is trusted as before, and together they are trusted more.
-        self.weights = dict(zip(kept, again.tolist(), strict=True))
-        self._ridges: dict[tuple[int, ...], tuple[KernelRidge, tuple[float, float]]] = {}
+        self._twins = twins
+        names = [examples.names[int(index)] for index in kept["tensors"]]
+        self._grams = {name: Gram(kept[f"cosines/{name}"], kept[f"norms/{name}"]) for name in names}
+        self._common = {name: float(gram.cosines.mean()) for name, gram in self._grams.items()}
+        self._shares = {
+            name: float(gram.cosines.mean(dim=1).std()) for name, gram in self._grams.items()
+        }
+        self._regressions: OrderedDict[int | None, _Regression] = OrderedDict()
+        examples.prepare(names)
 
-    def predict(self, received: Mapping[str, Tensor]) -> Prediction:
+    @staticmethod
+    def make(
+        examples: Examples, images: Tensor, noise: float, twins: int, memory_bytes: int
+    ) -> dict[str, Tensor]:
+        """Chooses tensors, and computes the inner products of all public images in them.
+
+        Args:
+            examples: The updates of the public images.
+            images: The images.
+            noise: Standard deviation of noise per entry, in the examples' own scale: roughly.
+            twins: Successive images that are left out together.
+            memory_bytes: Bound on what is kept.
+
+        Returns:
+            ``tensors``, ``(L,)``: places of the chosen tensors in ``examples.names``;
+            ``cosines/NAME`` ``(M, M)`` and ``norms/NAME`` ``(M,)`` for each.
+        """
+        targets = images.flatten(1).double().cpu()
+        names = select_tensors(examples, targets, noise, twins, memory_bytes)
+        kept = {"tensors": torch.tensor([list(examples.names).index(name) for name in names])}
+        for name, gram in examples.grams(names).items():
+            kept[f"cosines/{name}"], kept[f"norms/{name}"] = gram.cosines, gram.norms
+        return kept
+
+    def predict(self, received: Mapping[str, Tensor], noise: float) -> Prediction:
         """Predicts the image behind an update.
 
         Args:
-            received: The weights' gradients as received, by the names of all `rules`.
+            received: The tensors as received, by the names of the examples.
+            noise: The standard deviation of the noise in them, per entry.
         """
-        level = noise_level((received[name], rank) for name, rank in self._ranks.items())
-        rows, ratios = {}, {}
-        for name, public in self._public.items():
-            tensor = received[name]
-            signal = _signal(tensor, level, float(public.norms.median()) ** 2)
-            rows[name] = public.rows(tensor) / math.sqrt(signal)
-            ratios[name] = level**2 / signal
-        steps = tuple(_step(ratios[name]) for name in self._public)
-        ridge, (base, slope) = self._ridge(steps)
-        weights = self._weights(steps)
-        combined = sum(weights[name] * rows[name] for name in self._public)
-        assert isinstance(combined, Tensor)
-        image = ridge.predict(combined.unsqueeze(0))[0].unflatten(0, self._shape)
-        own = torch.tensor([sum(weights.values())], dtype=torch.float64)
-        variance = float(ridge.variances(combined.unsqueeze(0), own))
-        return Prediction(image, base + slope * variance, level)
+        rows = {
+            name: self._examples.rows(name, received[name]) / gram.norms
+            for name, gram in self._grams.items()
+        }
+        sizes, scale = self._sizes(received, rows, noise)
+        regression = self._regression(noise / scale if noise > 0 else 0.0)
+        weights = regression.weights
+        combined = torch.stack([weights[n] * rows[n] / sizes[n] for n in rows]).sum(dim=0)
+        image = regression.ridge.predict(combined.unsqueeze(0))[0].unflatten(0, self._shape)
+        if noise > 0:
+            pixels = self._targets.shape[1]
+            added = sum(
+                weights[n] ** 2 * (noise / sizes[n]) ** 2 * regression.spread[n] for n in weights
+            )
+            mse = regression.leave_one_out + added / pixels
+        else:
+            own = torch.tensor([sum(weights.values())], dtype=torch.float64)
+            variance = float(regression.ridge.variances(combined.unsqueeze(0), own))
+            mse = regression.line[0] + regression.line[1] * variance
+        return Prediction(image, mse, regression.leave_one_out, noise, weights)
 
-    @property
-    def layers(self) -> list[str]:
-        """The names of all layers whose gradients `predict` looks at."""
-        return list(self._ranks)
+    def noise_left(self, received: Mapping[str, Tensor]) -> float:
+        """Noise by what a received update's norm has beyond what its common part accounts for.
 
-    @cached_property
-    def leave_one_out_mse(self) -> float:
-        """Mean squared error per pixel of each public image by all others, without noise."""
-        ridge, _ = self._ridge((_NO_NOISE,) * len(self._public))
-        return float((ridge.leave_one_out() - self._targets).square().mean())
+        It is coarse, since updates have more or less in common: for client models whose tensors all
+        have full rank, where nothing else tells.
 
-    def _weights(self, steps: tuple[int, ...]) -> dict[str, float]:
-        count = len(self._targets)
-        found = {}
-        for name, step in zip(self._public, steps, strict=True):
-            ratio = 0.0 if step == _NO_NOISE else 2.0 ** (step / _STEPS_PER_OCTAVE)
-            found[name] = self.weights[name] / (1 + count * self.weights[name] * ratio)
-        return found
+        Args:
+            received: As in `predict`.
 
-    def _ridge(self, steps: tuple[int, ...]) -> tuple[KernelRidge, tuple[float, float]]:
-        if steps not in self._ridges:
-            weights = self._weights(steps)
-            kernel = sum(weights[name] * gram for name, gram in self._grams.items())
-            assert isinstance(kernel, Tensor)
-            ridge = KernelRidge(kernel, self._targets, 1.0)
-            self._ridges[steps] = (ridge, _calibration(ridge, self._targets))
-        return self._ridges[steps]
+        Returns:
+            The standard deviation per entry; 0 if the norm is within what is usual.
+        """
+        left = entries = doubt = 0.0
+        for name, gram in self._grams.items():
+            seen = self._examples.seen_of(name, received[name]).double()
+            rows = self._examples.rows(name, received[name]) / gram.norms
+            common = max(self._common[name], 1e-12)
+            # Its expectation is the squared norm plus the noise's variance over what is in common.
+            square = (float(rows.mean()) / common) ** 2
+            left += float(seen.square().sum()) - square
+            doubt += (2 * self._shares[name] / common * square) ** 2
+            entries += seen.numel() - 1 / common
+        return (left / entries) ** 0.5 if entries > 0 and left > 3 * doubt**0.5 else 0.0
+
+    def _sizes(
+        self, received: Mapping[str, Tensor], rows: Mapping[str, Tensor], noise: float
+    ) -> tuple[dict[str, float], float]:
+        """The norms that the entries looked at had before noise, and their scale.
+
+        The scale is the median of the norms over those of public images. Where noise hides both,
+        they are taken for those of public images.
+        """
+        known = {name: self._size(name, received[name], rows[name], noise) for name in rows}
+        usual = {name: float(gram.norms.median()) for name, gram in self._grams.items()}
+        ratios = [size / usual[name] for name, size in known.items() if size is not None]
+        scale = float(torch.tensor(ratios).double().median()) if ratios else 1.0
+        sizes = {n: usual[n] * scale if size is None else size for n, size in known.items()}
+        return sizes, scale
+
+    def _size(self, name: str, received: Tensor, rows: Tensor, noise: float) -> float | None:
+        """The norm of one tensor; None if noise hides it."""
+        seen = self._examples.seen_of(name, received).double()
+        whole = float(seen.square().sum())
+        if noise == 0:
+            return max(whole**0.5, 1e-150)
+        added = noise**2 * seen.numel()
+        left = whole - added
+        doubt = added * (_LEVEL_ERROR + (2 / seen.numel()) ** 0.5)
+        by_norm = doubt / (2 * left) if left > 0 else math.inf
+        # All updates have a share of their mean in common: what is found of it gives the scale.
+        common = max(self._common[name], 1e-12)
+        along = float(rows.mean()) / common
+        blurred = noise / (along * common**0.5) if along > 0 else math.inf
+        by_share = self._shares[name] / common + blurred
+        if by_norm > _HIDDEN and blurred > _HIDDEN:
+            return None
+        return left**0.5 if by_norm <= by_share else along
+
+    def _regression(self, noise: float) -> _Regression:
+        """For a level of noise in the examples' own scale."""
+        step = None if noise == 0 else round(math.log2(noise) * _STEPS_PER_OCTAVE)
+        if step not in self._regressions:
+            level = 0.0 if step is None else 2.0 ** (step / _STEPS_PER_OCTAVE)
+            while len(self._regressions) >= _HELD:
+                self._regressions.popitem(last=False)
+            self._regressions[step] = self._fitted(level)
+        self._regressions.move_to_end(step)
+        return self._regressions[step]
+
+    def _fitted(self, noise: float) -> _Regression:
+        names, twins = list(self._grams), self._twins
+        some = min(len(self._targets), SCREENED // twins * twins)
+        few = torch.stack([self._grams[name].cosines[:some, :some] for name in names])
+        ratios = noise_ratios(self._grams, names, noise)
+        choice = choose_weights(few, self._targets[:some], ratios, twins)
+        weights = self._scaled(choice.weights, ratios)
+        kernel = torch.zeros_like(self._grams[names[0]].cosines, dtype=torch.float64)
+        for weight, name in zip(weights.tolist(), names, strict=True):
+            kernel += weight * self._grams[name].cosines
+        ridge = KernelRidge(kernel, self._targets, 1.0, twins)
+        errors = (ridge.leave_one_out() - self._targets).square().mean(dim=1)
+        line = _line(ridge.leave_one_out_variances(), errors)
+        ridge.forget_inverse()
+        spread = dict.fromkeys(names, 0.0)
+        if noise > 0:
+            for name in names:
+                spread[name] = _spread(self._grams[name].cosines, ridge.coefficients)
+        named = dict(zip(names, weights.tolist(), strict=True))
+        return _Regression(ridge, named, spread, float(errors.mean()), line)
+
+    def _scaled(self, weights: Tensor, ratios: Tensor) -> Tensor:
+        """The weights at the scale of the lowest expected error on all public images."""
+        if len(self._targets) <= SCREENED:
+            return weights
+        reduced = principal(self._targets)
+        cosines = [gram.cosines for gram in self._grams.values()]
+        kernel = torch.zeros_like(cosines[0], dtype=torch.float64)
+        for weight, each in zip(weights.tolist(), cosines, strict=True):
+            kernel += weight * centred(each.double())
+        noisy = bool(ratios.any())
+        errors = []
+        for scale in _SCALES:
+            factor = torch.linalg.cholesky(
+                (scale * kernel).add_(torch.eye(len(kernel), dtype=kernel.dtype))
+            )
+            inverse = torch.cholesky_inverse(factor)
+            coefficients = inverse @ (reduced - reduced.mean(dim=0))
+            residuals = left_out_residuals(inverse, coefficients, 1.0, self._twins)
+            error = float(residuals.square().sum()) / len(reduced)
+            if noisy:
+                error += sum(
+                    float((scale * c) ** 2 * r) * _spread(each, coefficients)
+                    for c, r, each in zip(weights, ratios, cosines, strict=True)
+                )
+            errors.append(error)
+        return weights * _SCALES[errors.index(min(errors))]
 
 
-_NO_NOISE = -10_000
-
-_UNCERTAIN = 0.2
-"""Relative error of a norm's square beyond which it is not taken from the received tensor."""
-
-_LEVEL_ERROR = 0.01
-"""Relative error of an estimated variance of noise."""
+def _spread(cosines: Tensor, coefficients: Tensor) -> float:
+    """``tr(a^T K a)`` with the centred kernel."""
+    return float((coefficients * (centred(cosines.double()) @ coefficients)).sum())
 
 
-def _signal(tensor: Tensor, level: float, usual: float) -> float:
-    """The squared norm that a tensor had before noise; the usual one where that cannot be told.
-
-    Args:
-        tensor: As received.
-        level: The noise's standard deviation per entry.
-        usual: The median of public images.
-    """
-    whole = float(tensor.double().square().sum())
-    noise = level**2 * tensor.numel()
-    left = whole - noise
-    error = noise * (_LEVEL_ERROR + (2 / tensor.numel()) ** 0.5)
-    if level > 0 and error > _UNCERTAIN * left:
-        return usual
-    return max(left, 1e-300)
-
-
-def _step(ratio: float) -> int:
-    if ratio <= 0:
-        return _NO_NOISE
-    return max(_NO_NOISE + 1, round(math.log2(ratio) * _STEPS_PER_OCTAVE))
-
-
-def _strongest(weights: Mapping[str, Tensor]) -> list[str]:
-    """The names of the tensors to keep, in the model's order."""
-    whole = sum(float(weight) for weight in weights.values())
-    strong = sorted(weights, key=lambda name: -float(weights[name]))[:_MOST_TENSORS]
-    kept = {name for name in strong if float(weights[name]) >= _LEAST_SHARE * whole}
-    return [name for name in weights if name in kept]
-
-
-def _calibration(ridge: KernelRidge, targets: Tensor) -> tuple[float, float]:
+def _line(variances: Tensor, errors: Tensor) -> tuple[float, float]:
     """Squared errors as a line in the variances, by least squares, both coefficients at least 0."""
-    errors = (ridge.leave_one_out() - targets).square().mean(dim=1)
-    variances = ridge.leave_one_out_variances()
-    centred = variances - variances.mean()
-    spread = float(centred.square().sum())
-    slope = float((centred * errors).sum()) / spread if spread > 0 else 0.0
-    slope = max(0.0, slope)
+    middle = variances - variances.mean()
+    spread = float(middle.square().sum())
+    slope = max(0.0, float((middle * errors).sum()) / spread if spread > 0 else 0.0)
     base = float(errors.mean()) - slope * float(variances.mean())
     if base < 0:
         return 0.0, float((errors * variances).sum() / variances.square().sum())

@@ -2,72 +2,119 @@
 
 from __future__ import annotations
 
-import copy
 import logging
+import math
 import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor
 
-from ggl_lightning.attacks.base import UNWATCHED, Attack, Finding, Progress, Target
-from ggl_lightning.attacks.learned.fit import LearnedFit
-from ggl_lightning.attacks.matching.layer_rule import MatrixRule
-from ggl_lightning.attacks.matching.rules import find_rules
+from ggl_lightning.attacks.base import UNWATCHED, Attack, Finding, Progress, Target, other_kind
+from ggl_lightning.attacks.learned.adaptations import shared_adaptation
+from ggl_lightning.attacks.learned.examples import Examples
+from ggl_lightning.attacks.learned.fit import LearnedFit, Prediction
+from ggl_lightning.attacks.learned.public_updates import (
+    closed_form,
+    in_closed_form,
+    matrix_rules,
+    simulated,
+    usable_tensors,
+)
+from ggl_lightning.attacks.learned.simulated import SimulatedExamples
 from ggl_lightning.attacks.received import Received
 from ggl_lightning.clients import trainable_parameters
 from ggl_lightning.clients.procedures import ClientProcedure
-from ggl_lightning.clients.update import is_plain_gradient
+from ggl_lightning.defenses import Adaptation
 from ggl_lightning.errors import UserError, check_positive
+from ggl_lightning.identity import identity, module_hash, text_of
+from ggl_lightning.memory import MEBIBYTE
+from ggl_lightning.tensor_hash import hash_tensors
 
 _log = logging.getLogger(__name__)
 
-_BLOCK_BYTES = 2**28
+LEAST_PUBLIC_IMAGES = 10
+
+_MEMORY_MB = 2048
+
+_OCTAVES_OF_NOISE = 3
+"""Tensors are chosen anew for every so many factors of 2 in the level of noise."""
+
+_HELD = 4
+"""Fits and examples kept in memory, for different labels and defenses."""
+
+
+@dataclass(frozen=True)
+class _Public:
+    """Public images, with mirror images beside them if these are used, and what names them."""
+
+    images: Tensor
+    twins: int
+    key: str
 
 
 class LearnedInversion(Attack):
     """Kernel ridge regression from an update to its image, in closed form.
 
     The attacker computes the updates of public images under the label that it has inferred, and
-    regresses images on updates (see `LearnedFit`); the received update then takes milliseconds.
-    Relatives train a network for the same (Wu et al. 2023, "Learning to invert", arXiv
-    2210.10880). One fit serves all updates with one inferred label.
+    regresses images on updates (see `LearnedFit`); a received update then takes moments. Relatives
+    train a network for the same (Wu et al. 2023, "Learning to invert", arXiv 2210.10880). A fit
+    serves all updates with one inferred label under one kind of defense, and is kept in
+    `Target.fits`.
 
-    It fits updates that are plain gradients of one image in eval mode. Scaling (clipping) changes
-    nothing. Noise is estimated from the received tensors and enters the regression, but weights of
-    tensors are chosen without it: under strong noise the answer falls back to the mean image, where
-    others would still tell something.
+    Plain gradients in eval mode have inner products in closed form, without any gradients. Under
+    any other procedure, and behind defenses that change more than scales (compression, signs,
+    quantisation), the public images' updates are simulated: with the attacker's own order, degraded
+    by its own estimate of the defense, and kept at the entries that vary most. Noise is estimated
+    from the received update, and enters the choice of the tensors, their weights and the error that
+    is expected. Nothing is learnt from private images.
 
     Args:
-        public_images: How many public images to use at most.
-        last_layers: How many of the last layers with a matrix (convolutions, linear layers but the
-            last) may be used.
+        public_images: How many public images to use at most, mirror images included.
+        mirrored: Whether each is joined by its mirror image; null if there are not even half as
+            many images as may be used.
+        adaptive: Whether public images' updates are degraded by the attacker's estimate of the
+            defense.
         known_label: Whether the attacker is told the private labels instead of inferring them.
-        max_memory_mb: Bound on what a block of products takes, in units of 2^20 bytes; None for
-            256.
+        believes: What the attacker believes that the client did; null if it knows the client's
+            procedure.
+        max_memory_mb: Bound on what a fit may take, in units of 2^20 bytes; null for 2048.
 
     Raises:
-        UserError: If a number is not positive.
+        UserError: If a number is not positive, or there are fewer public images than 10.
     """
 
     def __init__(
         self,
         public_images: int = 4000,
-        last_layers: int = 10,
+        mirrored: bool | None = None,
+        adaptive: bool = True,
         known_label: bool = False,
+        believes: ClientProcedure | None = None,
         max_memory_mb: float | None = None,
     ) -> None:
-        check_positive("public_images", public_images)
-        check_positive("last_layers", last_layers)
+        if public_images < LEAST_PUBLIC_IMAGES:
+            raise UserError(
+                f"public_images is {public_images}: a regression needs {LEAST_PUBLIC_IMAGES} at "
+                "the least, and hundreds to be of use."
+            )
         if max_memory_mb is not None:
             check_positive("max_memory_mb", max_memory_mb)
         self.public_images = public_images
-        self.last_layers = last_layers
+        self.mirrored = mirrored
+        self.adaptive = adaptive
         self.known_label = known_label
-        self._block_bytes = _BLOCK_BYTES if max_memory_mb is None else int(max_memory_mb * 2**20)
-        self._fits: dict[int, LearnedFit] = {}
-        self._fitted_to: object = None
+        self.believes = believes
+        self._memory = int((max_memory_mb or _MEMORY_MB) * MEBIBYTE)
+        self._public: tuple[object, _Public] | None = None
+        self._examples: OrderedDict[str, Examples] = OrderedDict()
+        self._fits: OrderedDict[str, LearnedFit] = OrderedDict()
 
     def problems(self, target: Target, count: int, procedure: ClientProcedure) -> list[str]:
-        """See `Attack.problems`: batches, client models without layers to use, no public images."""
+        """See `Attack.problems`: batches, and client models without tensors to learn from."""
         found = super().problems(target, count, procedure)
         if count > 1:
             found.append(
@@ -76,12 +123,9 @@ class LearnedInversion(Attack):
                 "that attack out."
             )
         believed = self.believed(procedure)
-        if not is_plain_gradient(believed):
-            found.append(
-                f"The attacker believes in {type(believed).__name__} (mode {believed.mode!r}), and "
-                "LearnedInversion takes plain gradients in eval mode: leave that attack out."
-            )
-        if not self._rules(target.model):
+        if not usable_tensors(target.model, target.classifier) or (
+            in_closed_form(believed, None) and not self._matrices(target)
+        ):
             found.append(
                 f"No layer of the client model {type(target.model).__name__} but the last has a "
                 "weight that LearnedInversion can use: leave that attack out."
@@ -94,35 +138,49 @@ class LearnedInversion(Attack):
         """See `Attack.run`; nothing is random but samples of a prior in the place of public images.
 
         Raises:
-            UserError: If the attack does not fit the client model or the update.
+            UserError: If the attack does not fit the client model or the update, or there are too
+                few public images.
         """
         problems = self.problems(target, received.count, received.procedure)
+        if received.record.kind != received.procedure.kind:
+            problems.append(other_kind(received.procedure, received.record.kind))
         if problems:
             raise UserError(*problems)
         started = time.perf_counter()
         inferred, labels = received.assumed_labels(target.model, target.classifier)
-        fit = self._fit(target, int(labels[0]))
-        index = {name: i for i, name in enumerate(trainable_parameters(target.model))}
+        label = int(labels[0])
+        public = self._public_of(target)
+        named = dict(zip(trainable_parameters(target.model), received.update, strict=True))
         tensors = {
-            name: received.update[index[f"{name}.weight" if name else "weight"]]
-            for name in fit.layers
+            name: named[name]
+            for name in usable_tensors(target.model, target.classifier)
+            if bool(named[name].any())
         }
-        prediction = fit.predict(tensors)
-        image = prediction.image.clamp(-1, 1).float()
+        adaptation = None
+        if self.adaptive and tensors:
+            adaptation = received.defense.adapt(received.update, target.classifier)
+        fitting = None
+        if tensors:
+            changing = shared_adaptation(adaptation)
+            fitting = _Fitting(target, received.procedure, changing, label, list(tensors), public)
+        prediction, way = self._predicted(fitting, tensors, public)
         return Finding(
-            images=image.unsqueeze(0),
+            images=prediction.image.clamp(-1, 1).float().unsqueeze(0),
             labels=labels,
             inferred=inferred,
+            estimate=(adaptation.estimate or None) if adaptation is not None else None,
             seconds=time.perf_counter() - started,
             evaluation={
-                "way": "in closed form",
-                "leave_one_out_mse": fit.leave_one_out_mse,
-                "tensors": dict(fit.weights),
+                "way": way,
+                "mode": received.procedure.batch_norm_mode,
+                "leave_one_out_mse": prediction.leave_one_out_mse,
+                "tensors": dict(prediction.weights),
                 "noise": prediction.noise,
                 "public": target.public_origin,
+                "public_images": len(public.images) // public.twins,
+                "mirrored": public.twins > 1,
             },
-            # Errors of public images say nothing of what noise adds.
-            predicted_mse=prediction.mse if prediction.noise == 0 else None,
+            predicted_mse=prediction.mse,
         )
 
     @property
@@ -132,46 +190,157 @@ class LearnedInversion(Attack):
 
     @property
     def cost(self) -> float:
-        """Of one update, its share of the fit not counted."""
+        """Of one update, with a share of the fit."""
         return float(self.public_images)
 
-    def _rules(self, model: nn.Module) -> dict[str, MatrixRule]:
-        """The last layers that can be used, in the model's order."""
-        sent = {id(parameter) for parameter in trainable_parameters(model).values()}
-        rules, _ = find_rules(model)
-        usable = {
-            name: rule
-            for name, rule in rules.items()
-            if isinstance(rule, MatrixRule) and id(rule.layer.weight) in sent
-        }
-        names = list(usable)[:-1]  # the last layer says little beyond the label
-        return {name: usable[name] for name in names[-self.last_layers :]}
+    def _predicted(
+        self, fitting: _Fitting | None, tensors: Mapping[str, Tensor], public: _Public
+    ) -> tuple[Prediction, str]:
+        if fitting is None:  # an update of zeros tells nothing
+            images = public.images.double().cpu()
+            spread = float(images.var(dim=0).mean())
+            return Prediction(images.mean(dim=0), spread, spread, 0.0, {}), "the mean image"
+        examples = self._examples_of(fitting)
+        usable = {name: tensors[name] for name in examples.names}
+        noise = examples.noise_in(usable)
+        if noise is None:
+            noise = self._fit(fitting, examples, 0.0).noise_left(usable)
+        fit = self._fit(fitting, examples, noise)
+        return fit.predict(usable, noise), fitting.way
 
-    def _fit(self, target: Target, label: int) -> LearnedFit:
-        if self._fitted_to is not target.model:
-            self._fits, self._fitted_to = {}, target.model
-        if label not in self._fits:
-            started = time.perf_counter()
+    def _matrices(self, target: Target) -> set[str]:
+        usable = usable_tensors(target.model, target.classifier)
+        return matrix_rules(target.model).keys() & set(usable)
+
+    def _public_of(self, target: Target) -> _Public:
+        """The public images, taken once for each source of them."""
+        source = target.prior if target.public is None else target.public
+        if self._public is None or self._public[0] is not source:
             images = target.public_images(self.public_images)
-            model = copy.deepcopy(target.model).requires_grad_(False)
-            for module in model.modules():
-                if hasattr(module, "inplace"):
-                    setattr(module, "inplace", False)  # noqa: B010 - of modules in general
-            names = self._rules(target.model)
-            rules, _ = find_rules(model)
-            own = {name: rules[name] for name in names}
-            assert all(isinstance(rule, MatrixRule) for rule in own.values())
-            self._fits[label] = LearnedFit(
+            if len(images) < LEAST_PUBLIC_IMAGES:
+                raise UserError(
+                    f"There are {len(images)} public images: LearnedInversion needs "
+                    f"{LEAST_PUBLIC_IMAGES} at the least, and hundreds to be of use. Give it more "
+                    "(data.public), or leave that attack out."
+                )
+            both = self.mirrored
+            if both is None:
+                both = 2 * len(images) <= self.public_images
+            if both:
+                images = images[: max(LEAST_PUBLIC_IMAGES, self.public_images // 2)]
+                images = torch.stack([images, images.flip(-1)], dim=1).flatten(0, 1)
+            images = images.to(target.device)
+            key = hash_tensors({"images": images})
+            self._public = (source, _Public(images, 1 + both, key))
+            self._examples.clear()
+            self._fits.clear()
+        return self._public[1]
+
+    def _examples_of(self, fitting: _Fitting) -> Examples:
+        text = fitting.text
+        if text not in self._examples:
+            _make_room(self._examples)
+            self._examples[text] = fitting.examples(self._memory)
+        self._examples.move_to_end(text)
+        return self._examples[text]
+
+    def _fit(self, fitting: _Fitting, examples: Examples, noise: float) -> LearnedFit:
+        octave = None if noise == 0 else round(math.log2(noise) / _OCTAVES_OF_NOISE)
+        level = 0.0 if octave is None else 2.0 ** (octave * _OCTAVES_OF_NOISE)
+        name = f"{fitting.text} {octave}"
+        if name not in self._fits:
+            images, twins = fitting.public.images, fitting.public.twins
+
+            def make() -> Mapping[str, Tensor]:
+                started = time.perf_counter()
+                made = LearnedFit.make(examples, images, level, twins, self._memory)
+                seconds = time.perf_counter() - started
+                text = "Learned inversion: fitted on %d public images under label %d in %.0f s."
+                _log.info(text, len(images) // twins, fitting.label, seconds)
+                return made
+
+            key = {**fitting.key, "part": "fit", "noise": octave, "memory": self._memory}
+            kept = fitting.target.fits.get(key, make)
+            _make_room(self._fits)
+            self._fits[name] = LearnedFit(examples, images, kept, twins)
+        self._fits.move_to_end(name)
+        return self._fits[name]
+
+
+class _Fitting:
+    """All that the updates of public images depend on.
+
+    Args:
+        target: What is attacked.
+        procedure: What the attacker believes that the client did.
+        adaptation: What it believes that the defense changed, but scales.
+        label: The label assumed.
+        names: Tensors that may be used.
+        public: The public images.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        procedure: ClientProcedure,
+        adaptation: Adaptation | None,
+        label: int,
+        names: list[str],
+        public: _Public,
+    ) -> None:
+        self.target = target
+        self.procedure = procedure
+        self.adaptation = adaptation
+        self.label = label
+        self.names = names
+        self.public = public
+        self.key = {
+            "attack": "learned inversion",
+            "version": 1,
+            "model": module_hash(target.model),
+            "procedure": identity(procedure),
+            "adaptation": None if adaptation is None else text_of(adaptation),
+            "label": label,
+            "tensors": names,
+            "public": public.key,
+            "twins": public.twins,
+        }
+        self.text = str(self.key)
+
+    @property
+    def way(self) -> str:
+        """How updates of public images are compared, in words."""
+        closed = in_closed_form(self.procedure, self.adaptation)
+        return "in closed form" if closed else "by simulated updates"
+
+    def examples(self, memory_bytes: int) -> Examples:
+        """The updates of the public images."""
+        model, images = self.target.model, self.public.images
+        if in_closed_form(self.procedure, self.adaptation):
+            return closed_form(model, self.names, images, self.label, memory_bytes)
+        made: list[SimulatedExamples] = []
+
+        def simulate(kept: Mapping[str, Tensor] | None = None) -> SimulatedExamples:
+            return simulated(
                 model,
-                own,  # type: ignore[arg-type]
-                images.to(target.device),
-                label,
-                self._block_bytes,
+                self.names,
+                images,
+                self.label,
+                memory_bytes,
+                self.procedure,
+                self.adaptation,
+                kept,
             )
-            _log.info(
-                "Learned inversion: fitted on %d public images under label %d in %.0f s.",
-                len(images),
-                label,
-                time.perf_counter() - started,
-            )
-        return self._fits[label]
+
+        def make() -> Mapping[str, Tensor]:
+            made.append(simulate())
+            return made[0].state
+
+        key = {**self.key, "part": "examples", "memory": memory_bytes}
+        kept = self.target.fits.get(key, make)
+        return made[0] if made else simulate(kept)
+
+
+def _make_room(held: OrderedDict[str, Any]) -> None:
+    while len(held) >= _HELD:
+        held.popitem(last=False)

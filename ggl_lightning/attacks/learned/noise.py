@@ -15,7 +15,11 @@ _GRID = 4001
 """Points at which a density is integrated."""
 
 
-def noise_level(tensors: Iterable[tuple[Tensor, int]]) -> float:
+_LARGEST = 3
+"""Tensors looked at: the largest tell nearly all there is to tell."""
+
+
+def noise_level(tensors: Iterable[tuple[Tensor, int]]) -> float | None:
     """The standard deviation of noise in an update's weight gradients, per entry.
 
     The gradient of a layer that multiplies at ``T`` positions has rank ``T`` at most, so all but
@@ -29,15 +33,14 @@ def noise_level(tensors: Iterable[tuple[Tensor, int]]) -> float:
             true gradient's rank can be.
 
     Returns:
-        The mean over tensors, by their entries; 0 where nothing can be told, or the rest is
-        rounding.
+        The mean over the largest such tensors, by their entries: 0 if the rest is rounding. None if
+        no tensor tells.
     """
     total = entries = 0.0
-    for tensor, rank in tensors:
+    telling = [(tensor, rank) for tensor, rank in tensors if rank < min(tensor.flatten(1).shape)]
+    for tensor, rank in sorted(telling, key=lambda each: -each[0].numel())[:_LARGEST]:
         matrix = tensor.detach().flatten(1).double()
         rows, columns = sorted(matrix.shape)
-        if rank >= rows:
-            continue
         gram = matrix @ matrix.T if len(matrix) == rows else matrix.T @ matrix
         squares = torch.linalg.eigvalsh(gram).clamp(min=0)
         median = float(squares[: rows - rank].quantile(0.5))
@@ -45,7 +48,7 @@ def noise_level(tensors: Iterable[tuple[Tensor, int]]) -> float:
             ratio = (rows - rank) / (columns - rank)
             total += tensor.numel() * median / ((columns - rank) * _median(round(ratio, 3)))
         entries += tensor.numel()
-    return (total / entries) ** 0.5 if entries else 0.0
+    return (total / entries) ** 0.5 if entries else None
 
 
 @lru_cache(maxsize=64)

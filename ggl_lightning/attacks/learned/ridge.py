@@ -6,6 +6,41 @@ import torch
 from torch import Tensor
 
 
+def centred(kernel: Tensor) -> Tensor:
+    """A kernel ``(N, N)`` of features from which the examples' mean has been taken."""
+    means = kernel.mean(dim=0)
+    return kernel - means - means.unsqueeze(1) + means.mean()
+
+
+def left_out_residuals(
+    inverse: Tensor, coefficients: Tensor, ridge: float, twins: int = 1
+) -> Tensor:
+    """What each example is off by in the regression on all others, without fitting anew.
+
+    The residuals of a group that is left out together are ``[(I - S)_gg]^-1 (x - S x)_g`` with the
+    hat matrix ``S`` (the PRESS statistic, Allen 1974, for single examples).
+
+    Args:
+        inverse: Of the centred kernel plus the ridge, ``(N, N)``.
+        coefficients: ``a``, ``(N, D)``, which are the residuals over the ridge.
+        ridge: The penalty's weight.
+        twins: Successive examples that are left out together, such as an image and its mirror
+            image; divides ``N``.
+
+    Returns:
+        ``(N, D)``, differentiable.
+    """
+    count = len(inverse)
+    residuals = ridge * coefficients
+    if twins == 1:
+        return residuals / (ridge * inverse.diagonal() - 1 / count).unsqueeze(1)
+    groups = count // twins
+    blocks = inverse.unflatten(0, (groups, twins)).unflatten(2, (groups, twins))
+    own = blocks.diagonal(dim1=0, dim2=2).movedim(-1, 0)  # (groups, twins, twins)
+    own = ridge * own - 1 / count
+    return torch.linalg.solve(own, residuals.unflatten(0, (groups, twins))).flatten(0, 1)
+
+
 class KernelRidge:
     """Ridge regression of targets on what a kernel matrix holds inner products of.
 
@@ -18,23 +53,25 @@ class KernelRidge:
             negative definite but for rounding.
         targets: ``X``, ``(N, D)``.
         ridge: The penalty's weight, above 0, in the kernel's unit.
+        twins: See `left_out_residuals`.
 
     Attributes:
         coefficients: ``a`` in terms of the centred kernel, ``(N, D)``.
     """
 
-    def __init__(self, kernel: Tensor, targets: Tensor, ridge: float) -> None:
+    def __init__(self, kernel: Tensor, targets: Tensor, ridge: float, twins: int = 1) -> None:
         kernel, targets = kernel.double(), targets.double()
         self._row_means = kernel.mean(dim=0)
         self._mean = self._row_means.mean()
         self._target_mean = targets.mean(dim=0)
-        centred = self._centred(kernel)
-        centred.diagonal().add_(ridge)
-        self._factor = torch.linalg.cholesky(centred)
+        middle = self._centred(kernel)
+        middle.diagonal().add_(ridge)
+        self._factor = torch.linalg.cholesky(middle)
         self._ridge = ridge
+        self._twins = twins
         self._targets = targets
         self.coefficients = torch.cholesky_solve(targets - self._target_mean, self._factor)
-        self._inverse_diagonal: Tensor | None = None
+        self._inverse: Tensor | None = None
 
     def predict(self, rows: Tensor) -> Tensor:
         """Predicts targets.
@@ -50,16 +87,12 @@ class KernelRidge:
     def leave_one_out(self) -> Tensor:
         """What each training example is predicted to be by the regression on all others.
 
-        Exact, without fitting anew: the residual over ``1 - S_ii``, with the hat matrix ``S`` (the
-        PRESS statistic, Allen 1974).
-
         Returns:
             ``(N, D)``, float64.
         """
-        count = len(self._targets)
-        shares = self._ridge * self.inverse_diagonal - 1 / count  # 1 - S_ii
-        residuals = self._ridge * self.coefficients / shares[:, None]
-        return self._targets - residuals
+        return self._targets - left_out_residuals(
+            self.inverse, self.coefficients, self._ridge, self._twins
+        )
 
     def variances(self, rows: Tensor, own: Tensor) -> Tensor:
         """How far examples are from what the training examples span, in the kernel's unit.
@@ -75,24 +108,28 @@ class KernelRidge:
             ``(M,)``, at least 0.
         """
         rows, own = rows.double(), own.double()
-        centred = self._centred(rows)
-        centred_own = own - 2 * rows.mean(dim=1) + self._mean
-        explained = torch.linalg.solve_triangular(self._factor, centred.mT, upper=False)
-        return (centred_own - explained.square().sum(dim=0)).clamp(min=0)
+        middle = self._centred(rows)
+        middle_own = own - 2 * rows.mean(dim=1) + self._mean
+        explained = torch.linalg.solve_triangular(self._factor, middle.mT, upper=False)
+        return (middle_own - explained.square().sum(dim=0)).clamp(min=0)
 
     def leave_one_out_variances(self) -> Tensor:
         """`variances` of each training example by the regression on all others, ``(N,)``.
 
         With the kernel's centre kept: ``1 / [(K + ridge I)^-1]_ii - ridge``.
         """
-        return (1 / self.inverse_diagonal - self._ridge).clamp(min=0)
+        return (1 / self.inverse.diagonal() - self._ridge).clamp(min=0)
 
     @property
-    def inverse_diagonal(self) -> Tensor:
-        """Diagonal of the inverse of the centred kernel plus the ridge, ``(N,)``."""
-        if self._inverse_diagonal is None:
-            self._inverse_diagonal = torch.cholesky_inverse(self._factor).diagonal().clone()
-        return self._inverse_diagonal
+    def inverse(self) -> Tensor:
+        """Of the centred kernel plus the ridge, ``(N, N)``."""
+        if self._inverse is None:
+            self._inverse = torch.cholesky_inverse(self._factor)
+        return self._inverse
+
+    def forget_inverse(self) -> None:
+        """Gives back the memory of what only leave-one-out figures need."""
+        self._inverse = None
 
     def _centred(self, rows: Tensor) -> Tensor:
         """Inner products of features from which the training examples' mean has been taken."""

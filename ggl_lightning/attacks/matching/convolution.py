@@ -97,8 +97,7 @@ class ConvolutionRule(MatrixRule):
         ``<B^T A, B'^T A'>`` is the sum over pairs of positions of ``(A A'^T) * (B B'^T)``, and a
         patch's product with another is the sum over the kernel's offsets of its pixels'.
         """
-        layer = self.layer
-        if layer.groups > 1 or layer.padding_mode != "zeros" or not self._pairs_are_cheaper(a, b):
+        if not self.multiplies_positions(a, b):
             return super().weight_products(a, b, other_a, other_b)
         pixels, gradients = _pair_products(a, other_a), _pair_products(b, other_b)
         total = torch.zeros((), dtype=pixels.dtype, device=pixels.device)
@@ -108,6 +107,26 @@ class ConvolutionRule(MatrixRule):
             beside = gradients[:, :, out_rows, out_columns, :, :, out_rows, out_columns]
             total = total + (seen * beside).sum(dim=(1, 2, 3, 5, 6, 7))
         return total
+
+    def weight_rows(self, a: Tensor, b: Tensor) -> Tensor:
+        """See `MatrixRule.weight_rows`: by matrices of patches, quicker for many small images."""
+        layer = self.layer
+        if layer.groups > 1:
+            return super().weight_rows(a, b)
+        rows = []
+        size = self.at_once(a, b)
+        for some_a, some_b in zip(a.split(size), b.split(size), strict=True):
+            pixels = self._padded(some_a).flatten(0, 1)
+            patches = F.unfold(pixels, layer.kernel_size, layer.dilation, 0, layer.stride)
+            patches = patches.unflatten(0, some_a.shape[:2]).transpose(1, 2).flatten(2)
+            gradients = some_b.transpose(1, 2).flatten(2)
+            rows.append((gradients @ patches.mT).flatten(1))
+        return torch.cat(rows)
+
+    def multiplies_positions(self, a: Tensor, b: Tensor) -> bool:
+        """See `MatrixRule.multiplies_positions`: where it is less work than by entries."""
+        plain = self.layer.groups == 1 and self.layer.padding_mode == "zeros"
+        return plain and self._pairs_are_cheaper(a, b)
 
     def _pairs_are_cheaper(self, a: Tensor, b: Tensor) -> bool:
         """Whether a pair's product takes less work by positions than by entries of the weight."""
@@ -214,6 +233,14 @@ class ConvTransposeRule(ConvolutionRule):
     """`torch.nn.ConvTranspose2d`: always by explicit gradients."""
 
     layer: nn.ConvTranspose2d  # type: ignore[assignment]
+
+    def weight_rows(self, a: Tensor, b: Tensor) -> Tensor:
+        """See `MatrixRule.weight_rows`."""
+        return MatrixRule.weight_rows(self, a, b)
+
+    def multiplies_positions(self, a: Tensor, b: Tensor) -> bool:
+        """See `MatrixRule.multiplies_positions`: never."""
+        return False
 
     def at_once(self, a: Tensor, b: Tensor) -> int:
         """See `LayerRule.at_once`."""

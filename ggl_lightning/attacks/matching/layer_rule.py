@@ -134,8 +134,17 @@ class MatrixRule(LayerRule):
         Returns:
             ``(C, D)``.
         """
-        ours, theirs = self.weight_gradients(a, b), self.weight_gradients(other_a, other_b)
-        return ours.flatten(1) @ theirs.flatten(1).mT
+        return self.weight_rows(a, b) @ self.weight_rows(other_a, other_b).mT
+
+    def weight_rows(self, a: Tensor, b: Tensor) -> Tensor:
+        """Explicit gradients of the weight as rows, ``(C, entries)``, few candidates at a time."""
+        size = self.at_once(a, b)
+        parts = zip(a.split(size), b.split(size), strict=True)
+        return torch.cat([self.weight_gradients(*part).flatten(1) for part in parts])
+
+    def multiplies_positions(self, a: Tensor, b: Tensor) -> bool:
+        """Whether `weight_products` needs no explicit gradients."""
+        return False
 
     def accepts_low_rank(self) -> bool:
         """Whether the layer is one matrix, which may be written as a product."""

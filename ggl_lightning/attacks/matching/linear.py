@@ -34,6 +34,10 @@ class LinearRule(MatrixRule):
         gradients = torch.einsum("ctp,ksp->ctks", _positions(b), _positions(other_b))
         return (inputs * gradients).sum(dim=(1, 3))
 
+    def multiplies_positions(self, a: Tensor, b: Tensor) -> bool:
+        """See `MatrixRule.multiplies_positions`: always."""
+        return True
+
     def outputs_with(self, weight: Tensor, a: Tensor) -> Tensor:
         """See `MatrixRule.outputs_with`."""
         return F.linear(a, weight)

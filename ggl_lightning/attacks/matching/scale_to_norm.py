@@ -19,6 +19,8 @@ class ScaleToNorm(Adaptation):
         norm: The norm.
     """
 
+    only_scales = True
+
     def __init__(self, norm: float) -> None:
         self.norm = norm
         self.estimate = {}

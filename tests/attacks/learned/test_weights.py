@@ -1,7 +1,8 @@
+import pytest
 import torch
 
-from ggl_lightning.attacks.learned.ridge import KernelRidge
-from ggl_lightning.attacks.learned.weights import choose_weights, leave_one_out_error
+from ggl_lightning.attacks.learned.ridge import KernelRidge, centred, left_out_residuals
+from ggl_lightning.attacks.learned.weights import choose_weights, expected_error
 
 
 def features(count, dimension, seed):
@@ -15,22 +16,64 @@ def test_the_error_is_that_of_leaving_each_one_out():
     x = features(12, 5, 0)
     kernel = 30 * x @ x.T
     targets = features(12, 3, 1)
-    means = kernel.mean(0)
-    centred = kernel - means - means[:, None] + means.mean()
     errors = []
     for i in range(12):
         rest = [j for j in range(12) if j != i]
         ridge = KernelRidge(kernel[rest][:, rest], targets[rest], 1.0)
         errors.append(ridge.predict(kernel[i : i + 1, rest])[0] - targets[i])
-    expected = torch.stack(errors).square().mean()
-    torch.testing.assert_close(leave_one_out_error(centred, targets), expected)
+    expected = torch.stack(errors).square().sum() / 12
+    found = expected_error(
+        centred(x @ x.T)[None], torch.tensor([30.0]).double(), targets, torch.zeros(1).double()
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_pairs_are_left_out_together():
+    x, targets = features(12, 5, 0), features(12, 3, 1)
+    kernel = 30 * x @ x.T
+    errors = []
+    for i in range(12):
+        rest = [j for j in range(12) if j // 2 != i // 2]
+        ridge = KernelRidge(kernel[rest][:, rest], targets[rest], 0.7)
+        errors.append(targets[i] - ridge.predict(kernel[i : i + 1, rest])[0])
+    whole = KernelRidge(kernel, targets, 0.7, twins=2)
+    torch.testing.assert_close(targets - whole.leave_one_out(), torch.stack(errors))
+    inverse = torch.linalg.inv(centred(kernel) + 0.7 * torch.eye(12))
+    found = left_out_residuals(inverse, inverse @ (targets - targets.mean(0)), 0.7, 2)
+    torch.testing.assert_close(found, torch.stack(errors))
+
+
+def test_the_error_counts_what_noise_in_the_features_adds():
+    """Against drawing it: an example's features with noise of one variance, many times."""
+    x, targets = features(30, 40, 0), features(30, 3, 1)
+    weight, noise = 20.0, 0.004
+    kernel = weight * x @ x.T
+    ridge = KernelRidge(kernel, targets, 1.0)
+    generator = torch.Generator().manual_seed(2)
+    changes = noise**0.5 * torch.randn(4000, 40, generator=generator, dtype=torch.float64)
+    moved = ridge.predict(weight * (x[:1] + changes) @ x.T) - ridge.predict(kernel[:1])
+    drawn = moved.square().sum() / 4000
+    arguments = centred(x @ x.T)[None], torch.tensor([weight]).double(), targets
+    with_noise = expected_error(*arguments, torch.tensor([noise]).double())
+    without = expected_error(*arguments, torch.zeros(1).double())
+    assert float(with_noise - without) == pytest.approx(float(drawn), rel=0.1)
+
+
+def test_noise_moves_the_weight_to_the_tensor_that_stands_out_of_it():
+    telling = features(80, 6, 2)
+    targets = telling @ torch.randn(6, 4, generator=torch.Generator().manual_seed(4)).double()
+    kernels = torch.stack([telling @ telling.T] * 2)
+    quiet = choose_weights(kernels, targets).weights
+    noisy = choose_weights(kernels, targets, torch.tensor([1.0, 1e-4])).weights
+    assert noisy[1] > 50 * noisy[0]
+    assert noisy.sum() < quiet.sum()
 
 
 def test_the_tensor_that_tells_of_the_targets_gets_the_weight():
     telling, useless = features(80, 6, 2), features(80, 6, 3)
     targets = telling @ torch.randn(6, 4, generator=torch.Generator().manual_seed(4)).double()
     kernels = torch.stack([telling @ telling.T, useless @ useless.T])
-    weights = choose_weights(kernels, targets)
+    weights = choose_weights(kernels, targets).weights
     assert weights[0] > 100 * weights[1]
 
 
@@ -38,8 +81,7 @@ def test_targets_that_nothing_tells_of_get_hardly_any_weight():
     useless = features(80, 60, 5)
     kernel = useless @ useless.T
     targets = torch.randn(80, 4, generator=torch.Generator().manual_seed(6)).double()
-    (weight,) = choose_weights(kernel[None], targets)
-    means = kernel.mean(0)
-    centred = kernel - means - means[:, None] + means.mean()
-    mean_image = leave_one_out_error(torch.zeros_like(centred), targets)
-    assert leave_one_out_error(weight * centred, targets) <= 1.02 * mean_image
+    found = choose_weights(kernel[None], targets)
+    mean_image = (targets - targets.mean(0)).square().sum() / 80 * (80 / 79) ** 2
+    assert found.error <= 1.02 * mean_image
+    assert found.weights[0] < 5
