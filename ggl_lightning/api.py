@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +52,7 @@ def audit_update(
     images: Tensor | None = None,
     labels: Tensor | None = None,
     lineup: Tensor | None = None,
+    public: Tensor | None = None,
     count: int | None = None,
     kind: Literal["gradient", "difference"] = "gradient",
     procedure: ClientProcedure | None = None,
@@ -77,6 +78,8 @@ def audit_update(
             attacks with ``known_label`` are told.
         lineup: Other images ``(M, 3, H, W)`` in ``[-1, 1]``, among which the first private image is
             to be identified.
+        public: Images ``(M, 3, H, W)`` in ``[-1, 1]`` that the attacker has of the same kind: what
+            attacks learn from that learn first, in place of samples of the prior.
         count: Private images behind the update; taken from ``images``, ``labels`` or the record if
             None.
         kind: Of bare tensors: a gradient, or a difference (weights after minus before).
@@ -103,7 +106,7 @@ def audit_update(
     ).load()
     record, model, believed = loaded.record, loaded.model, loaded.procedure
     problems = Problems()
-    problems.extend(_shape_problems(images, labels, lineup, prior))
+    problems.extend(_shape_problems(images, labels, lineup, public, prior))
     shape = (3, prior.image_size, prior.image_size)
     examples = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     examples = examples.to(prior.device)
@@ -111,7 +114,8 @@ def audit_update(
     problems.extend(client_model_problems(model, examples, largest))
     problems.raise_if_any()
     problems.extend(believed.problems(model, shape, number))
-    target = Target(model, find_classifier_layer(model, examples), prior)
+    taken = None if public is None else _evenly(public)
+    target = Target(model, find_classifier_layer(model, examples), prior, taken)
     chosen, left_out = _fitting(attacks, budget, target, number, believed, problems)
     if labels is None and any(attack.known_label for attack in chosen.values()):
         problems.add("An attack has known_label, but labels are not given: give them.")
@@ -146,6 +150,16 @@ def audit_update(
     if out_dir is not None:
         found.save(out_dir)
     return found
+
+
+def _evenly(public: Tensor) -> Callable[[int], Tensor]:
+    """So many of the public images, spread over them."""
+
+    def take(count: int) -> Tensor:
+        taken = min(count, len(public))
+        return public[[i * len(public) // taken for i in range(taken)]]
+
+    return take
 
 
 def _on(model: nn.Module, device: torch.device) -> nn.Module:
@@ -202,11 +216,12 @@ def _shape_problems(
     images: Tensor | None,
     labels: Tensor | None,
     lineup: Tensor | None,
+    public: Tensor | None,
     prior: Prior,
 ) -> list[str]:
     problems = []
     expected = (3, prior.image_size, prior.image_size)
-    for name, given in (("images", images), ("lineup", lineup)):
+    for name, given in (("images", images), ("lineup", lineup), ("public", public)):
         if given is None:
             continue
         if given.dim() != 4 or tuple(given.shape[1:]) != expected:

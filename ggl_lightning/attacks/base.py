@@ -176,6 +176,11 @@ class Attack(ABC):
         """What the attacker believes of a client with this procedure; see ``believes``."""
         return procedure if self.believes is None else self.believes
 
+    @property
+    def needs_public(self) -> int:
+        """How many public images it asks for at most (`Target.public_images`); 0 for none."""
+        return 0
+
     @abstractmethod
     def run(
         self, received: Received, target: Target, seed: int, progress: Progress = UNWATCHED

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,18 +51,23 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
     "seed": (int | None, "seed of the cases (data.seeds)"),
     "defense": (str | None, f"the only defense (data.defenses): {', '.join(_DEFENSES)}"),
     "d_param": (float | None, "the parameter of --defense"),
-    "budget": (int | None, "for every attack (data.attacks.*.init_args.budget)"),
-    "n_trials": (int | None, "for every attack (data.attacks.*.init_args.n_trials)"),
-    "adaptive": (bool | None, "for every attack (data.attacks.*.init_args.adaptive)"),
-    "use_weight": (bool | None, "for every attack (data.attacks.*.init_args.use_weight)"),
-    "ng_method": (str | None, "search of every attack: a nevergrad optimiser, adam or BO"),
+    "budget": (int | None, "for every attack that has one (data.attacks.*.init_args.budget)"),
+    "n_trials": (int | None, "likewise (data.attacks.*.init_args.n_trials)"),
+    "adaptive": (bool | None, "likewise (data.attacks.*.init_args.adaptive)"),
+    "use_weight": (bool | None, "likewise (data.attacks.*.init_args.use_weight)"),
+    "public_images": (
+        int | None,
+        "how many at most attacks learn from (data.attacks.*.init_args.public_images)",
+    ),
+    "ng_method": (str | None, "search of every attack that has one: nevergrad's, adam or BO"),
     "client": (str | None, "client model by name; --model NAME is the same (model.client_model)"),
     "trained_model": (str | None, "a trained client model's file (model.trained_model)"),
     "gpu": (int | None, "which GPU to use (trainer.accelerator, trainer.devices)"),
 }
 DRY_RUN = "dry_run"
 _FLAGS = ("adaptive", "use_weight", DRY_RUN)  # may stand alone, as in the published code
-_OF_ATTACKS = ("budget", "n_trials", "adaptive", "use_weight")
+_OF_ATTACKS = ("budget", "n_trials", "adaptive", "use_weight", "public_images")
+_DEFAULT_ATTACK = "ggl_lightning.attacks.GenerativeGradientLeakage"
 _NULL = ("null", "Null", "NULL", "~", "")
 _MAY_BE_NULL = ("exp_name", "trained_model")
 _CONFIGURATION = (".yaml", ".yml", ".json")
@@ -199,13 +204,38 @@ def apply_shortcuts(config: Namespace) -> Namespace:
         config["model.client_model"] = _client(given["client"], config.get("model.client_model"))
     if given["defense"] is not None or given["d_param"] is not None:
         config["data.defenses"] = _defense(given["defense"], given["d_param"])
-    for_attacks = {name: given[name] for name in _OF_ATTACKS if given[name] is not None}
-    for attack in (config.get("data.attacks") or {}).values():
-        for name, value in for_attacks.items():
-            attack[f"init_args.{name}"] = value
-        if given["ng_method"] is not None:
+    attacks = config.get("data.attacks") or {}
+    for name in _OF_ATTACKS:
+        if given[name] is not None:
+            for attack in _that_have(name, name, attacks):
+                attack[f"init_args.{name}"] = given[name]
+    if given["ng_method"] is not None:
+        for attack in _that_have("search", "ng_method", attacks):
             attack["init_args.search"] = _search(given["ng_method"], attack.get("init_args.search"))
     return config
+
+
+def _that_have(argument: str, option: str, attacks: Mapping[str, Namespace]) -> list[Namespace]:
+    """The attacks that have an argument; says which have not.
+
+    Raises:
+        UserError: If none has.
+    """
+    having, others = [], []
+    for name, attack in attacks.items():
+        known = arguments_of(attack.get("class_path") or _DEFAULT_ATTACK)
+        # Of a class that cannot be found the parser has more to say.
+        if argument in known or not known:
+            having.append(attack)
+        else:
+            others.append(name)
+    if attacks and not having:
+        raise UserError(
+            f"--{option} is given, but no attack has such a setting: {', '.join(others)}."
+        )
+    if others:
+        print(f"--{option} says nothing of {', '.join(others)}.", file=sys.stderr)
+    return having
 
 
 def _component(class_path: str, **init_args: Any) -> Namespace:

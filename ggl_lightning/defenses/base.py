@@ -117,6 +117,11 @@ class Defense(ABC):
         """Whether it scales updates by a factor that noise may hide from the server."""
         return False
 
+    @property
+    def adds_noise(self) -> bool:
+        """Whether it may add noise; unless it says otherwise, it may."""
+        return True
+
     @abstractmethod
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update the client sends instead.

@@ -62,6 +62,11 @@ class Clipping(Defense):
         """True: an update is scaled by what its norm is above the bound."""
         return True
 
+    @property
+    def adds_noise(self) -> bool:
+        """No."""
+        return False
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update, scaled down if its norm is above the bound."""
         factor = clip_factor(update_norm(update), self.bound)

@@ -42,6 +42,11 @@ class Compose(Defense):
         """Whether any of them does."""
         return any(defense.hides_scale for defense in self.defenses)
 
+    @property
+    def adds_noise(self) -> bool:
+        """Whether one of them may."""
+        return any(defense.adds_noise for defense in self.defenses)
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update as the last defense leaves it."""
         for defense in self.defenses:

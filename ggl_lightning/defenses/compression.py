@@ -39,6 +39,11 @@ class Compression(Defense):
         check_percentage("percentage of the compression defense", percentage)
         self.percentage = percentage
 
+    @property
+    def adds_noise(self) -> bool:
+        """No."""
+        return False
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update without its small entries."""
         return [

@@ -40,6 +40,11 @@ class ExcludeVars(Defense):
                 ) from error
         self.exclude_vars = exclude_vars
 
+    @property
+    def adds_noise(self) -> bool:
+        """No."""
+        return False
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update with zeros for the parameters left out."""
         names = [name for name, _ in client.model.named_parameters()]

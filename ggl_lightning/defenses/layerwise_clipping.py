@@ -32,6 +32,11 @@ class LayerwiseClipping(Defense):
         """True: an update is scaled by what its norm is above the bound."""
         return True
 
+    @property
+    def adds_noise(self) -> bool:
+        """No."""
+        return False
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update with each tensor scaled down if its norm is above the bound."""
         return [tensor * clip_factor(tensor_norm(tensor), self.bound) for tensor in update]

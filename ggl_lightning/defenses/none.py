@@ -9,6 +9,11 @@ from ggl_lightning.defenses.base import ClientSide, Defense
 class NoDefense(Defense):
     """Sends the update as it is."""
 
+    @property
+    def adds_noise(self) -> bool:
+        """No."""
+        return False
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns a list of the same tensors."""
         return list(update)

@@ -42,6 +42,11 @@ class PercentilePrivacy(Defense):
         self.gamma = gamma
         self.steps = steps
 
+    @property
+    def adds_noise(self) -> bool:
+        """No."""
+        return False
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the truncated large entries, and zeros."""
         entries = sum(tensor.numel() for tensor in update)

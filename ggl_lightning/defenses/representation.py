@@ -35,6 +35,11 @@ class Representation(Defense):
         check_percentage("pruning_rate of the representation defense", pruning_rate)
         self.pruning_rate = pruning_rate
 
+    @property
+    def adds_noise(self) -> bool:
+        """No."""
+        return False
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update with columns of the last layer's weight gradient set to zero.
 

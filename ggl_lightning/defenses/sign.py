@@ -19,6 +19,11 @@ def straight_through(value: Tensor, source: Tensor) -> Tensor:
 class Sign(Defense):
     """Sends the sign of every entry: -1, 0 or 1 (signSGD: Bernstein et al., ICML 2018)."""
 
+    @property
+    def adds_noise(self) -> bool:
+        """No."""
+        return False
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the signs, in the update's own dtype."""
         return [tensor.sign() for tensor in update]

@@ -122,6 +122,8 @@ class LearnedInversion(Attack):
                 "of several says which directions are in it, not which image they belong to. Leave "
                 "that attack out."
             )
+        if target.public is not None:
+            found += _too_few(len(target.public_images(self.public_images)))
         believed = self.believed(procedure)
         if not usable_tensors(target.model, target.classifier) or (
             in_closed_form(believed, None) and not self._matrices(target)
@@ -163,7 +165,9 @@ class LearnedInversion(Attack):
         if tensors:
             changing = shared_adaptation(adaptation)
             fitting = _Fitting(target, received.procedure, changing, label, list(tensors), public)
-        prediction, way = self._predicted(fitting, tensors, public)
+        # What is coarse is not asked where there is nothing to be found.
+        noisy = received.defense.adds_noise or not self.adaptive
+        prediction, way = self._predicted(fitting, tensors, public, noisy)
         return Finding(
             images=prediction.image.clamp(-1, 1).float().unsqueeze(0),
             labels=labels,
@@ -184,6 +188,11 @@ class LearnedInversion(Attack):
         )
 
     @property
+    def needs_public(self) -> int:
+        """See `Attack.needs_public`."""
+        return self.public_images
+
+    @property
     def evaluations(self) -> int:
         """None: its updates are of public images."""
         return 0
@@ -194,7 +203,11 @@ class LearnedInversion(Attack):
         return float(self.public_images)
 
     def _predicted(
-        self, fitting: _Fitting | None, tensors: Mapping[str, Tensor], public: _Public
+        self,
+        fitting: _Fitting | None,
+        tensors: Mapping[str, Tensor],
+        public: _Public,
+        noisy: bool,
     ) -> tuple[Prediction, str]:
         if fitting is None:  # an update of zeros tells nothing
             images = public.images.double().cpu()
@@ -204,7 +217,7 @@ class LearnedInversion(Attack):
         usable = {name: tensors[name] for name in examples.names}
         noise = examples.noise_in(usable)
         if noise is None:
-            noise = self._fit(fitting, examples, 0.0).noise_left(usable)
+            noise = self._fit(fitting, examples, 0.0).noise_left(usable) if noisy else 0.0
         fit = self._fit(fitting, examples, noise)
         return fit.predict(usable, noise), fitting.way
 
@@ -217,12 +230,6 @@ class LearnedInversion(Attack):
         source = target.prior if target.public is None else target.public
         if self._public is None or self._public[0] is not source:
             images = target.public_images(self.public_images)
-            if len(images) < LEAST_PUBLIC_IMAGES:
-                raise UserError(
-                    f"There are {len(images)} public images: LearnedInversion needs "
-                    f"{LEAST_PUBLIC_IMAGES} at the least, and hundreds to be of use. Give it more "
-                    "(data.public), or leave that attack out."
-                )
             both = self.mirrored
             if both is None:
                 both = 2 * len(images) <= self.public_images
@@ -339,6 +346,15 @@ class _Fitting:
         key = {**self.key, "part": "examples", "memory": memory_bytes}
         kept = self.target.fits.get(key, make)
         return made[0] if made else simulate(kept)
+
+
+def _too_few(count: int) -> list[str]:
+    if count >= LEAST_PUBLIC_IMAGES:
+        return []
+    return [
+        f"There are {count} public images: LearnedInversion needs {LEAST_PUBLIC_IMAGES} at the "
+        "least, and hundreds to be of use. Give more (data.public), or leave that attack out."
+    ]
 
 
 def _make_room(held: OrderedDict[str, Any]) -> None:

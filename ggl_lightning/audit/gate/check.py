@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from ggl_lightning.attacks import Target
 from ggl_lightning.audit.gate.disk import check_room
-from ggl_lightning.audit.gate.images import image_problems, largest_label, private_indices
+from ggl_lightning.audit.gate.images import (
+    image_problems,
+    largest_label,
+    private_images,
+    private_indices,
+    public_problems,
+)
 from ggl_lightning.audit.gate.records import random_images, record_problems
 from ggl_lightning.audit.gate.trainer import trainer_problems
 from ggl_lightning.audit.gate.updates import update_problems
@@ -129,6 +135,8 @@ def _check_images(audit: Candidate, problems: Problems) -> _Images:
     grid = audit.grid
     found = problems.of(lambda: image_problems(grid, audit.utility))
     problems.extend(found or [])
+    if found == [] and grid.opened_public is not None:
+        problems.extend(public_problems(grid, audit.prior.image_size, private_images(grid)))
     private = grid.labels[private_indices(grid)]
     return _Images(
         first=_first_images(grid).to(audit.prior.device) if found == [] else None,
@@ -173,7 +181,9 @@ def _check_models(
         labels_of_clients = grid.image_data.labels("train")
         problems.extend(audit.utility.procedure_problems(model, shape, labels_of_clients))
     classifier = find_classifier_layer(model, examples)
-    target = Target(model, classifier, prior)
+    # Public images that cannot be used have been told of: attacks are not to stumble over them.
+    public = None if problems else grid.opened_public
+    target = Target(model, classifier, prior, public)
     for attack in grid.attacks.values():
         problems.extend(attack.problems(target, grid.client_batch, audit.procedure))
     if first is None or problems:

@@ -102,6 +102,26 @@ def private_indices(grid: AuditDataModule) -> list[int]:
     return sorted({index for spec in grid.cases.specs for index in spec.indices})
 
 
+def private_images(grid: AuditDataModule) -> list[tuple[str, Tensor]]:
+    """The private images ``(3, H, W)``, each with what it is called."""
+    dataset = grid.image_data.dataset(grid.split)
+    return [(f"{grid.split} image {index}", dataset[index][0]) for index in private_indices(grid)]
+
+
+def public_problems(
+    grid: AuditDataModule, image_size: int, private: Sequence[tuple[str, Tensor]]
+) -> list[str]:
+    """What is wrong of the images that attackers have, as `PublicImages.problems` says.
+
+    Args:
+        grid: The cases, set up, with public images.
+        image_size: Of the images that are sought.
+        private: Private images, each with what it is called.
+    """
+    assert grid.opened_public is not None
+    return grid.opened_public.problems(grid.public_count, image_size, private)
+
+
 def _labels_of_training(grid: AuditDataModule) -> dict[str, Tensor]:
     """All labels of the splits that federated training takes, the clients' first."""
     return {split: grid.image_data.labels(split) for split in ("train", "test")}

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ggl_lightning.attacks import Target
 from ggl_lightning.attacks.matching.simulation import telling_layers
+from ggl_lightning.audit.gate.images import public_problems
 from ggl_lightning.audit.plan.data_module import AuditDataModule
 from ggl_lightning.audit.plan.sources import LoadedUpdate, RecordedUpdate
 from ggl_lightning.audit.run.received_update import UnusableUpdateError, check_record
@@ -50,7 +51,15 @@ def record_problems(
     wrong_client = client_model_problems(model, examples, largest)
     problems.extend(wrong_client)
     problems.extend(_without_labels(grid, opened))
-    if wrong_client or not opened:
+    if grid.opened_public is not None:
+        private = [
+            (f"an image of the record {each.name}", image)
+            for each in opened
+            if (images := each.images()) is not None
+            for image in images
+        ]
+        problems.extend(public_problems(grid, size, private))
+    if wrong_client or not opened or problems:
         return list(problems)
     for recorded in opened:
         problems.extend(_attack_problems(grid, recorded, prior, examples))
@@ -81,7 +90,8 @@ def _attack_problems(
         problems.add(f"The record {recorded.name}: {error}.")
     if not problems and any(getattr(each, "buffer_weight", 0) for each in grid.attacks.values()):
         problems.extend(_buffer_problems(recorded.name, loaded, shape))
-    target = Target(loaded.model, find_classifier_layer(loaded.model, examples), prior)
+    classifier = find_classifier_layer(loaded.model, examples)
+    target = Target(loaded.model, classifier, prior, grid.opened_public)
     for attack in grid.attacks.values():
         problems.extend(attack.problems(target, recorded.count, loaded.procedure))
     return list(problems)

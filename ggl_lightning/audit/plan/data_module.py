@@ -18,6 +18,7 @@ from ggl_lightning.audit.plan.case import Case, CaseSpec, Idle, UtilitySpec, che
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.controls import CONTROLS, control_of
 from ggl_lightning.audit.plan.grid import case_grid
+from ggl_lightning.audit.plan.public_images import PublicImages, default_public, opened
 from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.plan.schedule import share_out
 from ggl_lightning.audit.plan.selection import ImageSelection, PrivateImages, listed, select
@@ -128,6 +129,9 @@ class AuditDataModule(pl.LightningDataModule):
         records: Recorded updates: a file or a pattern of files; or a list of such, and of entries
             with what is known of the private images behind one.
         lineup: A folder of images, among which those behind records are to be identified.
+        public: Images that attackers have of the same kind as the private ones, for attacks that
+            learn first; the train split of ``images`` if it is left out. Where there are none,
+            samples of the prior take their place.
 
     Raises:
         UserError: If a list is empty or has duplicates, a number is negative, a name is not safe
@@ -148,6 +152,7 @@ class AuditDataModule(pl.LightningDataModule):
         decoys: int = 100,
         records: str | list[str | RecordEntry] | None = None,
         lineup: str | None = None,
+        public: PublicImages | None = None,
     ) -> None:
         super().__init__()
         if records is None and images is None:
@@ -169,6 +174,8 @@ class AuditDataModule(pl.LightningDataModule):
         self.idx = 0 if idx is None else idx
         self.records = [records] if isinstance(records, str) else records
         self.lineup = lineup
+        self.public = public
+        self.opened_public: PublicImages | None = None
         self.seeds = [seeds] if isinstance(seeds, int) else seeds
         self.split = split
         self.client_batch = client_batch
@@ -218,8 +225,32 @@ class AuditDataModule(pl.LightningDataModule):
             self._set_up_images()
         else:
             self._set_up_records(self.records)
+        if self.public_count:
+            self._set_up_public()
         self._finished: frozenset[str] = frozenset()
         self._is_set_up = True
+
+    @property
+    def public_count(self) -> int:
+        """How many public images the attacks ask for at most."""
+        return max(attack.needs_public for attack in self.attacks.values())
+
+    def _set_up_public(self) -> None:
+        if self.public is not None:
+            self.opened_public = opened(self.public)
+            return
+        default, why = default_public(self.images, self.split), "there is no other split"
+        if default is not None:
+            try:
+                self.opened_public = opened(default)
+            except UserError as error:
+                why = str(error)
+        if self.opened_public is None:
+            _log.warning(
+                "No public images are given (data.public): attacks that learn first learn from "
+                "samples of the prior (%s).",
+                why.rstrip("."),
+            )
 
     def open_records(
         self,

@@ -12,6 +12,7 @@ from torch import nn
 from ggl_lightning.audit.plan.case import Case
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.controls import control_of
+from ggl_lightning.audit.plan.public_images import PublicImages
 from ggl_lightning.clients.procedures import ClientProcedure
 from ggl_lightning.identity import (
     class_identity,
@@ -59,6 +60,7 @@ class CaseKeys:
         prior_hash: `module_hash` of the prior.
         companions: Where decoys and other clients' images come from.
         common: What else all results depend on, how they are scored for one, ready for JSON.
+        public: Images that attacks learn from, open; None for samples of the prior.
 
     Attributes:
         common_hash: Stands for what determines all cases alike.
@@ -71,6 +73,7 @@ class CaseKeys:
         prior_hash: str,
         companions: Companions,
         common: dict[str, Any],
+        public: PublicImages | None = None,
     ) -> None:
         self._common = {
             "update_rule": identity(procedure),  # as keys have always called it
@@ -80,6 +83,7 @@ class CaseKeys:
         }
         self.common_hash = key_of(self._common)
         self._companions = companions
+        self._public = public
         self._identities: dict[int, tuple[object, Any]] = {}  # by id, with what keeps it
 
     def __call__(self, case: Case) -> str:
@@ -93,6 +97,7 @@ class CaseKeys:
             **self._of_source(case),
             "defense": self._identity(case.defense),
             "attack": self._identity(case.attack),
+            **self._of_public(case),
         }
         control = control_of(spec.role)
         if control is not None:
@@ -109,6 +114,11 @@ class CaseKeys:
             "private": hash_tensors({"images": case.images, "labels": case.labels}),
             "decoys": self._companions.decoys_hash(case.spec.indices[0]),
         }
+
+    def _of_public(self, case: Case) -> dict[str, Any]:
+        """The public images of an attack that learns from any."""
+        count = 0 if case.attack is None else case.attack.needs_public
+        return {"public": self._public.key(count)} if count and self._public is not None else {}
 
     def _identity(self, component: object) -> Any:
         """The `identity` of a defense or attack, of which there are few in many cases."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ggl_lightning.errors import UserError
 
-_FOLDERS = (".", "cases", "utility", "tensorboard", "tensorboard/hparams")
+_FOLDERS = (".", "cases", "utility", "fits", "tensorboard", "tensorboard/hparams")
 
 
 def refuse_links(run: Path) -> None:

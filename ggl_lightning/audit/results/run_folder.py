@@ -11,6 +11,7 @@ RUN/
     result.json            written last: its presence means the case is complete
     failure.json           in its place if the case could not be completed
   utility/NAME/            one per federated training, likewise
+  fits/                    what attacks have learnt first, with what it depends on
   summary.png              pictures of the first cases
   report.html ...          and its tables, see `report.build_report`
 ```
@@ -103,6 +104,11 @@ class RunFolder:
         self.check_writable()
         with self._writing():
             self._cases.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def fits(self) -> Path:
+        """Where attacks keep what they have learnt."""
+        return self.path / "fits"
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

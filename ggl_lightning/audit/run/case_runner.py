@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ggl_lightning.attacks import Attack, Finding, Progress, Received, Target
+from ggl_lightning.attacks.fits import Fits, MemoryFits
 from ggl_lightning.audit.plan.case import Case
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.controls import (
@@ -61,6 +62,8 @@ class CaseRunner:
         companions: Where other clients' images come from.
         setting: For the results, see `row`.
         record: The recorded update that all cases are of; None if clients are simulated.
+        public: Public images, for attacks that learn from any; see `Target.public`.
+        fits: Where attacks keep what they have learnt; None for memory alone.
     """
 
     def __init__(
@@ -73,11 +76,13 @@ class CaseRunner:
         companions: Companions | Lineup,
         setting: Mapping[str, str],
         record: UpdateRecord | None = None,
+        public: Callable[[int], Tensor] | None = None,
+        fits: Fits | None = None,
     ) -> None:
         self._client_model = client_model
         self._classifier = classifier
         self._prior = prior
-        self._target = Target(client_model, classifier, prior)
+        self._target = Target(client_model, classifier, prior, public, fits or MemoryFits())
         self._procedure = procedure
         self._state = ClientState.of(client_model)
         # A copy: nothing that the client's own object may remember reaches an attacker.

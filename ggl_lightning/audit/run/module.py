@@ -31,6 +31,7 @@ from ggl_lightning.audit.report import write_report
 from ggl_lightning.audit.results.claim import release
 from ggl_lightning.audit.results.collect import collect
 from ggl_lightning.audit.results.grid_keys import GridKeys
+from ggl_lightning.audit.results.kept_fits import FolderFits
 from ggl_lightning.audit.results.row import failed_row, without_result
 from ggl_lightning.audit.results.run_folder import RunFolder
 from ggl_lightning.audit.results.schema import Row, columns, is_done
@@ -151,6 +152,7 @@ class AuditModule(SearchHost):
         self.failures: list[Row] = []
         self.table = ""
         self._admitted: AuditDataModule | None = None
+        self._fits = FolderFits(self.run_folder.fits)
         self._means: dict[tuple[str | None, str | None], GroupMeans] = {}
 
     def configure_callbacks(self) -> list[pl.Callback]:
@@ -227,7 +229,9 @@ class AuditModule(SearchHost):
         prior_hash = module_hash(self.prior)
         self._setting = {"client": client_hash[:32], "prior": prior_hash[:32]}
         common = {"scoring": scoring, **self._circumstances(), "callbacks": self._deciding()}
-        make_key = CaseKeys(self.procedure, client_hash, prior_hash, grid.companions, common)
+        make_key = CaseKeys(
+            self.procedure, client_hash, prior_hash, grid.companions, common, grid.opened_public
+        )
         cases = (grid.cases[position] for position in range(len(grid.cases)))
         self.keys = {case.spec.name: make_key(case) for case in cases}
         self._setting["common"] = make_key.common_hash
@@ -276,7 +280,7 @@ class AuditModule(SearchHost):
             grid: The cases.
         """
         if grid.records is not None:
-            return RecordedCaseRunner(self._recorded_runner)
+            return RecordedCaseRunner(lambda recorded: self._recorded_runner(recorded, grid))
         return CaseRunner(
             self.client_model,
             self._classifier,
@@ -285,9 +289,11 @@ class AuditModule(SearchHost):
             self._scorer(self._metrics, self._classifier, grid.companions),
             grid.companions,
             self._setting,
+            public=grid.opened_public,
+            fits=self._fits,
         )
 
-    def _recorded_runner(self, recorded: RecordedUpdate) -> CaseRunner:
+    def _recorded_runner(self, recorded: RecordedUpdate, grid: AuditDataModule) -> CaseRunner:
         """What runs the cases of one record, at the state of its client."""
         loaded = recorded.load()
         examples = random_images(1, self.prior.image_size).to(self.prior.device)
@@ -302,6 +308,8 @@ class AuditModule(SearchHost):
             recorded.lineup,
             self._setting,
             loaded.record,
+            grid.opened_public,
+            self._fits,
         )
 
     def _scorer(
