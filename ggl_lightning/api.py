@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ggl_lightning.attacks import Attack, Finding, Progress, Received, Target
-from ggl_lightning.attacks.standard import standard_attacks
+from ggl_lightning.attacks.standard import BUDGET, StandardAttack
 from ggl_lightning.audit.plan.sources import RecordedUpdate, agreed_count
 from ggl_lightning.audit.results.schema.columns import (
     NO_PRIVATE_IMAGE,
@@ -87,7 +87,7 @@ def audit_update(
             that fits what the record says, see `believed_procedure`.
         defense: Which kind of defense it believes in; an adaptive attack estimates its parameters
             from the update.
-        attacks: ``standard`` (`standard_attacks`), or attacks, with or without names.
+        attacks: ``standard`` (`StandardAttack`), or attacks, with or without names.
         budget: Rounds of the search in ``standard``; 500 if None.
         seed: Everything random follows from it.
         out_dir: A new or empty folder to write the result into.
@@ -116,7 +116,8 @@ def audit_update(
     problems.extend(believed.problems(model, shape, number))
     taken = None if public is None else _evenly(public)
     target = Target(model, find_classifier_layer(model, examples), prior, taken)
-    chosen, left_out = _fitting(attacks, budget, target, number, believed, problems)
+    chosen = _fitting(attacks, budget, target, number, believed, problems)
+    left_out: dict[str, str] = {}
     if labels is None and any(attack.known_label for attack in chosen.values()):
         problems.add("An attack has known_label, but labels are not given: give them.")
     problems.raise_if_any()
@@ -134,6 +135,11 @@ def audit_update(
         with seeded(seed), torch.enable_grad():
             finding = attack.run(received, target, seed, Progress())
         results[name] = scorer(name, finding, attack, received)
+        for member, own in finding.members.items():
+            full = f"{name}/{member}"
+            results[full] = scorer(full, own, attack.members[member], received)
+        for member, reason in _left_out(finding).items():
+            left_out[f"{name}/{member}"] = reason
     found = AuditedUpdate(
         results,
         scorer.chance(results, seed),
@@ -160,6 +166,13 @@ def _evenly(public: Tensor) -> Callable[[int], Tensor]:
         return public[[i * len(public) // taken for i in range(taken)]]
 
     return take
+
+
+def _left_out(finding: Finding) -> Mapping[str, str]:
+    """The members that an attack did not run, with the reason."""
+    found = finding.evaluation.get("left_out", {})
+    assert isinstance(found, Mapping)
+    return found
 
 
 def _on(model: nn.Module, device: torch.device) -> nn.Module:
@@ -251,21 +264,14 @@ def _fitting(
     count: int,
     believed: ClientProcedure,
     problems: Problems,
-) -> tuple[dict[str, Attack], dict[str, str]]:
-    """The attacks to run, and those of ``standard`` that do not fit, with the reason."""
+) -> dict[str, Attack]:
+    """The attacks to run, by name."""
     if isinstance(attacks, str):
         if attacks != "standard":
             raise UserError(f"attacks is {attacks!r}: give 'standard', or attacks.")
-        chosen, left_out = {}, {}
-        for name, attack in standard_attacks(budget).items():
-            wrong = attack.problems(target, count, believed)
-            if wrong:
-                left_out[name] = wrong[0]
-            else:
-                chosen[name] = attack
-        if not chosen:
-            problems.extend(left_out.values())
-        return chosen, left_out
+        standard = StandardAttack(BUDGET if budget is None else budget)
+        problems.extend(standard.problems(target, count, believed))
+        return {"standard": standard}
     if budget is not None:
         problems.add(f"budget is {budget}, which is for 'standard': set that of each attack.")
     if isinstance(attacks, Mapping):
@@ -278,7 +284,7 @@ def _fitting(
         problems.add("attacks is empty: give at least one.")
     for attack in named.values():
         problems.extend(attack.problems(target, count, believed))
-    return named, {}
+    return named
 
 
 class _Scorer:

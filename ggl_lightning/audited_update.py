@@ -160,7 +160,7 @@ class AuditedUpdate:
             for name, result in self.results.items():
                 if result.finding.images is None:
                     continue
-                with replacing(folder / f"{name}.png") as file:
+                with replacing(folder / f"{name.replace('/', '-')}.png") as file:
                     _strip(result.finding.images).save(file, format="PNG")
             write_chunks(folder / "result.html", [page.encode()])
             write_chunks(folder / "result.json", [dumps(content, indent=2).encode()])

@@ -116,18 +116,23 @@ def test_standard_takes_what_fits(image):
         model = MLP(num_classes=2, image_size=8, width=16, hidden_layers=1).eval()
     update = client_update(model, image, LABEL)
     prior = TinyPrior()
-    found = ggl_lightning.audit_update(update, model, prior=prior, images=image, budget=2)
-    assert list(found.results) == ["linear", "ggl"]
-    assert found["linear"].scores["psnr"] > 60
-    found = audited(client_update(TinyClient().eval(), image, LABEL), TinyClient(), images=image)
+    lineup = torch.cat([image.flip(-1), -image])
+    found = ggl_lightning.audit_update(
+        update, model, prior=prior, images=image, lineup=lineup, budget=2
+    )
+    assert list(found.results) == ["standard", "standard/linear", "standard/matching"]
+    assert found["standard"].scores["psnr"] == found["standard/linear"].scores["psnr"] > 60
+    assert found["standard"].scores["rank_update"] == 1
+    assert "gave the images away exactly" in found.left_out["standard/ggl"]
     with seeded(0):
         convolutional = TinyClient().eval()
     found = ggl_lightning.audit_update(
         client_update(convolutional, image, LABEL), convolutional, prior=prior, count=1, budget=2
     )
-    assert list(found.results) == ["ggl"]
-    assert "no linear layer that sees the image" in found.left_out["linear"]
-    assert "not run: linear" in repr(found)
+    assert {"standard", "standard/matching", "standard/learned"} <= found.results.keys()
+    assert found["standard"].finding.evaluation["chosen"] in ("learned", "ggl")
+    assert "no linear layer that sees the image" in found.left_out["standard/linear"]
+    assert "not run: standard/linear" in repr(found)
 
 
 def test_a_result_is_saved_into_a_new_folder_only(model, image, tmp_path):

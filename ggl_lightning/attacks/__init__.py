@@ -6,6 +6,7 @@ from ggl_lightning.attacks.base import Attack, Finding, Progress, Target
 from ggl_lightning.attacks.inversion import GradientInversion
 from ggl_lightning.attacks.learned import LearnedInversion
 from ggl_lightning.attacks.received import Received
+from ggl_lightning.attacks.standard import StandardAttack
 from ggl_lightning.attacks.update_matching import UpdateMatching
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "LearnedInversion",
     "Progress",
     "Received",
+    "StandardAttack",
     "Target",
     "UpdateMatching",
 ]

@@ -155,6 +155,11 @@ class Attack(ABC):
     known_label: bool = False
     believes: ClientProcedure | None = None
 
+    @property
+    def members(self) -> Mapping[str, Attack]:
+        """The attacks that it is made of, by the names of `Finding.members`; none of most."""
+        return {}
+
     def problems(self, target: Target, count: int, procedure: ClientProcedure) -> list[str]:
         """What stands in the attack's way, a sentence each, before anything is run.
 

@@ -41,6 +41,13 @@ _DEFENSES: dict[str, tuple[str, str | None]] = {
     "representation": ("ggl_lightning.defenses.Representation", "pruning_rate"),
 }
 
+_ATTACKS = {
+    "standard": "ggl_lightning.attacks.StandardAttack",
+    "learned": "ggl_lightning.attacks.LearnedInversion",
+    "matching": "ggl_lightning.attacks.UpdateMatching",
+    "linear": "ggl_lightning.attacks.FirstLinearInversion",
+}
+
 _OPTIONS: dict[str, tuple[Any, str]] = {
     "out_dir": (str | None, "folder of all runs (model.out_dir)"),
     "exp_name": (str | None, "this run's folder in it (model.exp_name)"),
@@ -51,6 +58,10 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
     "seed": (int | None, "seed of the cases (data.seeds)"),
     "defense": (str | None, f"the only defense (data.defenses): {', '.join(_DEFENSES)}"),
     "d_param": (float | None, "the parameter of --defense"),
+    "attack": (
+        str | None,
+        f"the only attack, as it is by default (data.attacks): {', '.join(_ATTACKS)}",
+    ),
     "budget": (int | None, "for every attack that has one (data.attacks.*.init_args.budget)"),
     "n_trials": (int | None, "likewise (data.attacks.*.init_args.n_trials)"),
     "adaptive": (bool | None, "likewise (data.attacks.*.init_args.adaptive)"),
@@ -81,6 +92,7 @@ _IN_FULL: dict[str, str] = {
     "seed": r"data\.seeds",
     "defense": r"data\.defenses(\..+)?",
     "d_param": r"data\.defenses(\..+)?",
+    "attack": r"data\.attacks(\..+)?",
     **{name: rf"{_ATTACK}\.{name}" for name in _OF_ATTACKS},
     "ng_method": rf"{_ATTACK}\.search(\.class_path|(\.init_args)?\.method)?",
     "client": r"model\.client_model(\.class_path|(\.init_args)?\.name)?",
@@ -204,6 +216,9 @@ def apply_shortcuts(config: Namespace) -> Namespace:
         config["model.client_model"] = _client(given["client"], config.get("model.client_model"))
     if given["defense"] is not None or given["d_param"] is not None:
         config["data.defenses"] = _defense(given["defense"], given["d_param"])
+    if given["attack"] is not None:
+        check_choice("--attack", given["attack"], _ATTACKS)
+        config["data.attacks"] = {given["attack"]: _component(_ATTACKS[given["attack"]])}
     attacks = config.get("data.attacks") or {}
     for name in _OF_ATTACKS:
         if given[name] is not None:

@@ -160,17 +160,19 @@ class LearnedFit:
         Returns:
             The standard deviation per entry; 0 if the norm is within what is usual.
         """
-        left = entries = doubt = 0.0
+        excess = weight = doubt = 0.0
         for name, gram in self._grams.items():
             seen = self._examples.seen_of(name, received[name]).double()
             rows = self._examples.rows(name, received[name]) / gram.norms
             common = max(self._common[name], 1e-12)
             # Its expectation is the squared norm plus the noise's variance over what is in common.
             square = (float(rows.mean()) / common) ** 2
-            left += float(seen.square().sum()) - square
-            doubt += (2 * self._shares[name] / common * square) ** 2
-            entries += seen.numel() - 1 / common
-        return (left / entries) ** 0.5 if entries > 0 and left > 3 * doubt**0.5 else 0.0
+            entries = seen.numel() - 1 / common
+            trust = entries / (seen.numel() + 1 / common**2)  # as least squares would have it
+            excess += trust * (float(seen.square().sum()) - square)
+            doubt += (trust * 2 * self._shares[name] / common * square) ** 2
+            weight += trust * entries
+        return (excess / weight) ** 0.5 if excess > 3 * doubt**0.5 else 0.0
 
     def _sizes(
         self, received: Mapping[str, Tensor], rows: Mapping[str, Tensor], noise: float

@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -54,6 +55,11 @@ class _Public:
     images: Tensor
     twins: int
     key: str
+
+    @cached_property
+    def spread(self) -> float:
+        """Mean squared error per pixel of the mean image."""
+        return float(self.images.double().var(dim=0, correction=0).mean())
 
 
 class LearnedInversion(Attack):
@@ -178,6 +184,7 @@ class LearnedInversion(Attack):
                 "way": way,
                 "mode": received.procedure.batch_norm_mode,
                 "leave_one_out_mse": prediction.leave_one_out_mse,
+                "mean_image_mse": public.spread,
                 "tensors": dict(prediction.weights),
                 "noise": prediction.noise,
                 "public": target.public_origin,
@@ -210,9 +217,8 @@ class LearnedInversion(Attack):
         noisy: bool,
     ) -> tuple[Prediction, str]:
         if fitting is None:  # an update of zeros tells nothing
-            images = public.images.double().cpu()
-            spread = float(images.var(dim=0).mean())
-            return Prediction(images.mean(dim=0), spread, spread, 0.0, {}), "the mean image"
+            mean = public.images.double().cpu().mean(dim=0)
+            return Prediction(mean, public.spread, public.spread, 0.0, {}), "the mean image"
         examples = self._examples_of(fitting)
         usable = {name: tensors[name] for name in examples.names}
         noise = examples.noise_in(usable)

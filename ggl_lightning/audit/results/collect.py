@@ -13,6 +13,7 @@ import yaml
 from ggl_lightning.audit.plan.controls import roles
 from ggl_lightning.audit.plan.keys import key_version
 from ggl_lightning.audit.results.reading import Shared, UnreadableResultError, read_row
+from ggl_lightning.audit.results.run_folder import MEMBERS
 from ggl_lightning.audit.results.schema import CASE_FIELDS, UTILITY_FIELDS, Row, is_done
 from ggl_lightning.audit.results.values import image_of
 from ggl_lightning.errors import UserError
@@ -196,7 +197,11 @@ def _add(
     if file is None:  # a case that is under way, or was interrupted
         return 0
     try:
-        merged.add(read_row(file, fields, shared), folder)
+        row = read_row(file, fields, shared)
+        members = row.get("members") or ()
+        merged.add({name: value for name, value in row.items() if name != "members"}, folder)
+        for member in members:
+            merged.add(member, folder / MEMBERS / member["name"].rpartition("/")[2])
     except UnreadableResultError as error:
         unreadable.append(Unreadable(f"{where}/{folder.name}/{file.name}", str(error)))
     except OSError as error:
@@ -244,7 +249,13 @@ def _order(runs: Sequence[Run], setting: str, rows: Sequence[Row], column: str) 
     for run in runs:
         configured.update(dict.fromkeys(_configured_names(run.config, setting)))
     named = [name for name in configured if name in present]
-    return named + sorted(present - set(named))
+    order = named + sorted(present - set(named) - {each for each in present if "/" in each})
+    # Members stand behind what they are members of, in its own order.
+    members = [each for each in dict.fromkeys(row[column] for row in rows) if each and "/" in each]
+    for member in reversed(members):
+        owner = member.partition("/")[0]
+        order.insert(order.index(owner) + 1 if owner in order else len(order), member)
+    return order
 
 
 def _configured_names(config: str | None, setting: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -50,6 +50,26 @@ def row(case: Case, key: str, setting: Mapping[str, str]) -> Row:
     }
 
 
+def of_member(result: Row, member: str) -> Row:
+    """A row of one of the attacks that an attack is made of, as such.
+
+    Args:
+        result: Its row, as if it were a case of its own under the attack's name.
+        member: The member's name.
+    """
+    return {
+        **result,
+        "name": f"{result['name']}/{member}",
+        "key": f"{result['key']}.{member}",
+        "attack": f"{result['attack']}/{member}",
+    }
+
+
+def is_member(row: Row) -> bool:
+    """Whether a row is of a member of an attack; names that users give hold no slash."""
+    return "/" in (row["attack"] or "")
+
+
 def _guarantee(case: Case) -> dict[str, Any]:
     """What the defense promises; nothing if it is only believed in."""
     return {} if case.defense is None or case.recorded is not None else case.defense.guarantee()
@@ -90,9 +110,11 @@ class Outcome:
             there are none.
         artefacts: What else belongs to each image, ``(N, ...)``, by the name its file gets.
         histories: The losses of every round of every trial.
+        members: The same of the attacks that the attack is made of, by name.
     """
 
     result: Row
     reconstructions: Tensor | None
     artefacts: Mapping[str, Tensor]
     histories: Sequence[Sequence[RoundLosses]]
+    members: Mapping[str, Outcome] = field(default_factory=dict)

@@ -10,6 +10,7 @@ RUN/
     snapshot.safetensors   while the case is under attack
     result.json            written last: its presence means the case is complete
     failure.json           in its place if the case could not be completed
+    members/NAME/          pictures of what the attacks found that an attack is made of
   utility/NAME/            one per federated training, likewise
   fits/                    what attacks have learnt first, with what it depends on
   summary.png              pictures of the first cases
@@ -45,6 +46,7 @@ from ggl_lightning.audit.results.row import Outcome
 from ggl_lightning.audit.results.schema import Row, Status, is_done
 from ggl_lightning.errors import UserError
 
+MEMBERS = "members"
 _SHEET = "summary.png"
 
 _log = logging.getLogger(__name__)
@@ -226,17 +228,11 @@ class RunFolder:
             outcome: What the case leaves behind.
         """
         folder = self._cases / outcome.result["name"]
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(folder)
-        if originals is not None:
-            save_images(originals, folder / "original.png")
-        if outcome.reconstructions is not None:
-            save_images(outcome.reconstructions, folder / "reconstruction.png")
-        for name, values in outcome.artefacts.items():
-            with replacing(folder / f"{name}.npy") as unfinished, unfinished.open("wb") as file:
-                np.save(file, values.numpy(), allow_pickle=False)
-        write_chunks(folder / "losses.csv", [losses_csv(outcome.histories).encode()])
-        _write_result(folder, outcome.result)
+        for name, member in outcome.members.items():
+            _write_files(folder / MEMBERS / name, originals, member)
+        _write_files(folder, originals, outcome)
+        members = [member.result for member in outcome.members.values()]
+        _write_result(folder, {**outcome.result, **({"members": members} if members else {})})
 
     def write_failure(self, result: Row) -> None:
         """Writes the row of a case that could not be completed; the next run tries it again."""
@@ -287,6 +283,20 @@ class RunFolder:
     @property
     def _trainings(self) -> Path:
         return self.path / "utility"
+
+
+def _write_files(folder: Path, originals: Tensor | None, outcome: Outcome) -> None:
+    """What stands beside a result."""
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(folder)
+    if originals is not None:
+        save_images(originals, folder / "original.png")
+    if outcome.reconstructions is not None:
+        save_images(outcome.reconstructions, folder / "reconstruction.png")
+    for name, values in outcome.artefacts.items():
+        with replacing(folder / f"{name}.npy") as unfinished, unfinished.open("wb") as file:
+            np.save(file, values.numpy(), allow_pickle=False)
+    write_chunks(folder / "losses.csv", [losses_csv(outcome.histories).encode()])
 
 
 def _write_result(folder: Path, result: Row) -> None:

@@ -25,7 +25,7 @@ from ggl_lightning.audit.plan.controls import (
 )
 from ggl_lightning.audit.plan.keys import describe
 from ggl_lightning.audit.plan.sources import Lineup
-from ggl_lightning.audit.results.row import Outcome, row
+from ggl_lightning.audit.results.row import Outcome, of_member, row
 from ggl_lightning.audit.results.schema import missing_without_private_image
 from ggl_lightning.audit.run.matching import match_to_originals
 from ggl_lightning.audit.run.received_update import (
@@ -225,6 +225,7 @@ class CaseRunner:
             **scores,
             "missing_metrics": scores["missing_metrics"] | self._missing_labels(case, found, empty),
             "assumed_labels": labels.tolist(),
+            "predicted_mse": found.predicted_mse,
             "loss": found.loss,
             "trial": found.trial,
             "rounds": found.rounds,
@@ -241,7 +242,25 @@ class CaseRunner:
             },
         }
         artefacts = {name: values[order] for name, values in found.artefacts.items()}
-        return Outcome(result, reconstructions, artefacts, found.histories)
+        members = self._members(case, key, originals, found, received)
+        return Outcome(result, reconstructions, artefacts, found.histories, members)
+
+    def _members(
+        self,
+        case: Case,
+        key: str,
+        originals: Tensor | None,
+        found: Finding,
+        received: Received | None,
+    ) -> dict[str, Outcome]:
+        """What the attacks left behind that the case's attack is made of."""
+        outcomes = {}
+        for name, finding in found.members.items():
+            assert case.attack is not None
+            own = replace(case, attack=case.attack.members[name])
+            outcome = self._outcome(own, key, originals, finding, received)
+            outcomes[name] = replace(outcome, result=of_member(outcome.result, name))
+        return outcomes
 
     def _scores(
         self,

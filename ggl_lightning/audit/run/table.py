@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.report.estimates import MISSING
+from ggl_lightning.audit.results.row import is_member
 from ggl_lightning.audit.results.schema import METRICS, Metric, Row, is_done
 from ggl_lightning.audit.results.values import metric_value, source_of
 from ggl_lightning.audit.run.received_update import EMPTY
@@ -30,7 +31,7 @@ _AFTER = (
 def format_table(results: Iterable[Row], folder: Path, others: int = 0) -> str:
     """Formats an audit's results as text, with the paths of those of its files that are there.
 
-    Beyond 100 attacks the rest is left to the files.
+    Beyond 100 attacks the rest is left to the files, as are members of attacks.
 
     ``random`` is what random samples of the prior score against the same private image, for PSNR
     their mean in dB, and ``gain`` what the attack is above it.
@@ -41,7 +42,8 @@ def format_table(results: Iterable[Row], folder: Path, others: int = 0) -> str:
         others: How many of its results are not of this audit's grid.
     """
     results = list(results)
-    shown = [row for row in results if row["role"] == ATTACK.name and is_done(row)]
+    attacks = [row for row in results if row["role"] == ATTACK.name and not is_member(row)]
+    shown = [row for row in attacks if is_done(row)]
     printed = [metric for metric in METRICS.values() if metric.is_printed]
     form = [*_BEFORE, *(one for metric in printed for one in _columns(metric)), *_AFTER]
     rows = [[title for title, _ in form]]

@@ -137,6 +137,13 @@ _OUTCOME = (
         needs_private_image=True,
     ),
     Column(
+        name="predicted_mse",
+        kind="number",
+        meaning="the mean squared error per pixel that the attack itself expected of its answer, "
+        "on `[-1, 1]` images, without the truth",
+        is_found=True,
+    ),
+    Column(
         name="loss",
         kind="number",
         meaning="the winning trial's objective",
