@@ -5,7 +5,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ggl_lightning.attacks.labels import infer_labels
-from ggl_lightning.clients import client_update, find_classifier_layer
+from ggl_lightning.attacks.labels.impact import BY_IMPACT
+from ggl_lightning.attacks.labels.instance_wise import BY_EQUATIONS
+from ggl_lightning.attacks.labels.one_image import BY_ROW_SUM
+from ggl_lightning.clients import ClassifierLayer, client_update, find_classifier_layer
 from ggl_lightning.clients.procedures import (
     ClientSGD,
     ClientState,
@@ -27,6 +30,7 @@ def test_label_of_one_image_is_always_recovered_behind_a_relu(label, seed):
     found = infer_labels(update, find_classifier_layer(model, image))
     assert found.labels == [label]
     assert 0 < found.margin <= 1
+    assert found.way == BY_ROW_SUM
 
 
 def test_margin_is_the_gap_to_the_runner_up_over_the_spread():
@@ -218,3 +222,99 @@ def test_a_mean_gradient_is_read_off_small_steps():
         found = procedure.mean_gradient(sent.tensors, weights, 6)
         for ours, theirs in zip(found.values(), expected, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+class Batch:
+    """What a last layer sends of given inputs and labels, by the formula of its gradient."""
+
+    def __init__(self, inputs, labels, weight, bias):
+        layer = nn.Linear(inputs.shape[1], len(bias)).double()
+        layer.weight.data, layer.bias.data = weight, bias
+        self.labels = sorted(labels)
+        wrong = (inputs @ weight.T + bias).softmax(dim=1)
+        wrong[range(len(labels)), labels] -= 1
+        self.update = [wrong.T @ inputs / len(labels), wrong.mean(dim=0)]
+        self.classifier = ClassifierLayer(layer, 0, 1, bool((inputs >= 0).all()))
+
+    def inferred(self, update=None, classifier=None):
+        return infer_labels(update or self.update, classifier or self.classifier, len(self.labels))
+
+
+def _biased_batch(labels, logits, seed=0, features=7):
+    """A model that predicts the same of every image, whatever its input."""
+    logits = torch.tensor(logits, dtype=torch.float64)
+    inputs = torch.rand(
+        len(labels), features, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
+    return Batch(inputs, labels, torch.zeros(len(logits), features, dtype=torch.float64), logits)
+
+
+@settings(max_examples=60)
+@given(
+    logits=st.lists(st.floats(-2, 2), min_size=3, max_size=12),
+    draws=st.lists(st.integers(0, 10**6), min_size=2, max_size=40),
+    seed=st.integers(0, 100),
+)
+def test_counts_are_exact_if_all_images_are_predicted_alike(logits, draws, seed):
+    batch = _biased_batch([each % len(logits) for each in draws], logits, seed)
+    found = batch.inferred()
+    assert found.labels == batch.labels
+    assert found.way == BY_EQUATIONS
+    assert found.margin > 0.999
+    assert found.counts == {label: batch.labels.count(label) for label in batch.labels}
+
+
+def test_a_model_that_favours_a_class_misleads_impacts_but_not_equations():
+    batch = _biased_batch([0] * 2 + [1] * 14 + [2] * 4, [2.0, 0.0, 0.5, -1.0])
+    assert batch.inferred().labels == batch.labels
+    weights_are_not_sent = ClassifierLayer(batch.classifier.layer, None, 1, True)
+    found = batch.inferred(classifier=weights_are_not_sent)
+    assert found.way == BY_IMPACT
+    assert found.labels != batch.labels
+
+
+def test_classes_are_counted_though_their_images_are_predicted_differently():
+    """Each class has its own input, and its own probabilities."""
+    labels = [0] * 1 + [1] * 5 + [2] * 3 + [3] * 7
+    inputs = 1 + torch.eye(4, dtype=torch.float64)[labels]
+    weight = 0.1 * torch.eye(4, dtype=torch.float64)
+    found = Batch(inputs, labels, weight, torch.zeros(4, dtype=torch.float64)).inferred()
+    assert found.labels == labels
+    assert found.way == BY_EQUATIONS
+
+
+def test_two_classes_are_counted_where_the_model_is_undecided():
+    batch = _biased_batch([0] * 3 + [1] * 9, [0.4, 0.0])
+    assert batch.inferred().labels == batch.labels
+    assert batch.inferred().way == BY_EQUATIONS
+    decided = _biased_batch([0] * 3 + [1] * 9, [2.0, 0.0])
+    assert decided.inferred().way == BY_IMPACT
+
+
+def test_equations_are_left_where_they_contradict_themselves():
+    batch = _biased_batch([0, 0, 1, 2, 2, 2], [0.5, 0.0, -0.5])
+    weight, bias = batch.update
+    cut = bias.clone()
+    cut[bias.abs().argmin()] = 0
+    assert batch.inferred([weight, cut]).way == BY_IMPACT
+    zeros = [torch.zeros_like(weight), torch.zeros_like(bias)]
+    assert (batch.inferred(zeros).way, batch.inferred(zeros).margin) == (BY_IMPACT, 0)
+
+
+@settings(max_examples=60)
+@given(
+    entries=st.lists(st.floats(-3, 3, width=32), min_size=4, max_size=4),
+    scale=st.sampled_from([1e-20, 1e-3, 1.0, 1e10]),
+    count=st.integers(2, 20),
+    seed=st.integers(0, 100),
+)
+def test_any_update_gives_as_many_labels_as_there_are_images(entries, scale, count, seed):
+    draw = torch.Generator().manual_seed(seed)
+    bias = scale * torch.tensor([*entries, -sum(entries)], dtype=torch.float64)
+    weight = torch.randn(5, 3, generator=draw, dtype=torch.float64)
+    layer = nn.Linear(3, 5).double()
+    found = infer_labels([weight, bias], ClassifierLayer(layer, 0, 1, False), count)
+    assert len(found.labels) == count
+    assert set(found.labels) <= set(range(5))
+    assert found.labels == sorted(found.labels)
+    assert 0 <= found.margin <= 1

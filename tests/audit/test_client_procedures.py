@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ggl_lightning.attacks import GenerativeGradientLeakage, Progress
+from ggl_lightning.attacks.labels.impact import BY_IMPACT
+from ggl_lightning.attacks.labels.instance_wise import BY_EQUATIONS
 from ggl_lightning.attacks.matching.one_by_one import OneByOneDistances
 from ggl_lightning.attacks.searches import NevergradSearch
 from ggl_lightning.audit.plan.case import Case, CaseSpec
@@ -116,6 +118,7 @@ def test_what_is_sent_is_what_a_plain_training_loop_changes(monkeypatch):
     assert evaluation["mode"] == "train"
     assert evaluation["way"] == "vmapped over candidates"
     assert evaluation["buffers"]
+    assert result["details"]["label_inference"] in (BY_IMPACT, BY_EQUATIONS)
 
 
 class Watched(LocalTraining):

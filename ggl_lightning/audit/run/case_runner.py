@@ -239,6 +239,7 @@ class CaseRunner:
                 "procedure": describe(self._procedure),
                 "device": str(self._prior.device),
                 "evaluation": dict(found.evaluation),
+                "label_inference": None if found.inferred is None else found.inferred.way,
             },
         }
         artefacts = {name: values[order] for name, values in found.artefacts.items()}
