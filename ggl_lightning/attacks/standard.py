@@ -49,7 +49,8 @@ class StandardAttack(Attack):
     Members, each as it is by default:
 
     1. ``linear``: `FirstLinearInversion`. An answer that explains the received update to rounding
-       is exact, and nothing more is run but the ranking.
+       is exact, unless the defense maps many updates to one, and nothing more is run but the
+       ranking.
     2. ``matching``: `UpdateMatching`, which ranks lineups and makes no image.
     3. ``learned``: `LearnedInversion`.
     4. ``ggl``: `GenerativeGradientLeakage` by CMA-ES with the published budget, 500 rounds of 50,
@@ -206,7 +207,7 @@ def chosen(found: Mapping[str, Finding]) -> str:
         for name, each in found.items()
         if name in shares and each.predicted_mse is not None
     }
-    if shares[by_share] <= _EXACT or not expected:
+    if found[by_share].evaluation.get("exact") or not expected:
         return by_share
     best = min(expected, key=lambda name: expected[name])
     error, image = expected[best], found[best].images
@@ -223,13 +224,18 @@ def chosen(found: Mapping[str, Finding]) -> str:
 def _with_share(finding: Finding, received: Received, target: Target) -> Finding:
     if finding.images is None:
         return finding
-    share = unexplained_shares(received, target, finding.images.unsqueeze(0), finding.labels)
-    return replace(finding, evaluation={**finding.evaluation, "unexplained": float(share[0])})
+    candidates = finding.images.unsqueeze(0)
+    share = float(unexplained_shares(received, target, candidates, finding.labels)[0])
+    adaptation = received.defense.adapt(received.update, target.classifier)
+    # Many images may have the same signs or levels: there it proves nothing to explain them.
+    is_proof = adaptation is None or adaptation.only_scales
+    explained = {"unexplained": share, "exact": is_proof and share <= _EXACT}
+    return replace(finding, evaluation={**finding.evaluation, **explained})
 
 
 def _unless_exact(found: Mapping[str, Finding]) -> str | None:
     linear = found.get("linear")
-    if linear is None or float(linear.evaluation["unexplained"]) > _EXACT:  # type: ignore[arg-type]
+    if linear is None or not linear.evaluation["exact"]:
         return None
     return "the first linear layer gave the images away exactly"
 

@@ -13,6 +13,7 @@ from ggl_lightning.metrics.identification_ranks import (
 from ggl_lightning.metrics.identification_rate import IdentificationRate
 from ggl_lightning.metrics.label_accuracy import InferredLabelAccuracy
 from ggl_lightning.metrics.lpips import LPIPS, lpips_network
+from ggl_lightning.metrics.max_leakage import MaxLeakage
 from ggl_lightning.metrics.missing import MissingError
 from ggl_lightning.metrics.normalized_leakage import NormalizedLeakage
 from ggl_lightning.metrics.paired_difference import PairedDifference
@@ -39,6 +40,7 @@ __all__ = [
     "FeatureMSE",
     "IdentificationRate",
     "InferredLabelAccuracy",
+    "MaxLeakage",
     "MissingError",
     "NormalizedLeakage",
     "PairedDifference",

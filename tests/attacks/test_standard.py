@@ -7,9 +7,10 @@ import torch
 
 from ggl_lightning.attacks import Finding, StandardAttack, Target
 from ggl_lightning.attacks.explained import unexplained_shares
-from ggl_lightning.attacks.standard import chosen
+from ggl_lightning.attacks.standard import VERSION, chosen
+from ggl_lightning.audit.plan.keys import describe
 from ggl_lightning.clients import MLP, client_update, find_classifier_layer
-from ggl_lightning.defenses import Clipping, Compression, Noise
+from ggl_lightning.defenses import Clipping, Compression, Noise, Sign
 from ggl_lightning.errors import UserError
 from ggl_lightning.seeding import seeded
 from tests.tiny import TinyClient, TinyPrior, received
@@ -103,7 +104,7 @@ def finding(value, unexplained, predicted=None):
     return Finding(
         torch.full((1, 3, 8, 8), float(value)),
         LABEL,
-        evaluation={"unexplained": unexplained},
+        evaluation={"unexplained": unexplained, "exact": unexplained < 1e-6},
         predicted_mse=predicted,
     )
 
@@ -144,3 +145,46 @@ def test_what_nothing_fits_is_told_before_it_runs():
     assert StandardAttack().needs_public == 4000
     with pytest.raises(UserError, match="budget"):
         StandardAttack(budget=0)
+
+
+def test_signs_that_are_explained_prove_nothing(image):
+    with seeded(0):
+        model = MLP(num_classes=2, image_size=8, width=16, hidden_layers=1).eval()
+    target = made(model)
+    sent = Sign()(client_update(model, image, LABEL), None)
+    found = StandardAttack(budget=2).run(received(model, sent, defense=Sign()), target, seed=0)
+    assert not any(each.evaluation.get("exact") for each in found.members.values())
+    assert "learned" in found.members
+
+
+def test_members_as_they_are_belong_to_the_version():
+    """Whoever changes what a member does must raise `VERSION`, and this with it."""
+    settings = {name: describe(attack) for name, attack in StandardAttack().members.items()}
+    assert (VERSION, settings) == (
+        1,
+        {
+            "linear": {
+                "class": "ggl_lightning.attacks.FirstLinearInversion",
+                "known_label": False,
+            },
+            "matching": {
+                "class": "ggl_lightning.attacks.UpdateMatching",
+                "believes": None,
+                "known_label": False,
+                "orders": 1,
+            },
+            "learned": {
+                "class": "ggl_lightning.attacks.LearnedInversion",
+                "adaptive": True,
+                "believes": None,
+                "known_label": False,
+                "mirrored": None,
+                "public_images": 4000,
+            },
+            "ggl": settings["ggl"],
+        },
+    )
+    ggl = settings["ggl"]
+    assert (ggl["budget"], ggl["n_trials"], ggl["kl_weight"]) == (500, 1, 0.1)
+    assert ggl["adaptive"] is True
+    assert (ggl["search"]["method"], ggl["search"]["population"]) == ("CMA", 50)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ggl_lightning.atomic_file import write_chunks
 from ggl_lightning.audit.report.groups import read_groups
@@ -36,11 +37,16 @@ def build_report(run_dirs: Sequence[Path], output: Path) -> Path:
         UserError: If the results cannot be read or contradict each other, or ``output`` cannot be
             written to.
     """
-    return write_report(collect(run_dirs), output)
+    write_report(collect(run_dirs), output)
+    return output / "report.html"
 
 
-def write_report(results: Results, output: Path) -> Path:
-    """Writes the report of results that have been read; otherwise like `build_report`."""
+def write_report(results: Results, output: Path) -> dict[str, Any]:
+    """Writes the report of results that have been read; otherwise like `build_report`.
+
+    Returns:
+        The statistics.
+    """
     statistics = compute_statistics(results.rows, results.utility)
     groups = read_groups(statistics, results.defenses, results.attacks)
     table = results_table(results.rows)
@@ -62,7 +68,7 @@ def write_report(results: Results, output: Path) -> Path:
             f"The report cannot be written to {output} ({error.strerror}): mend that, or write it "
             f"elsewhere with {as_called('ggl-audit')} report RUN_DIR --output DIR."
         ) from error
-    return output / "report.html"
+    return statistics
 
 
 def _row_by_row(rows: Sequence[Row]) -> Iterator[bytes]:

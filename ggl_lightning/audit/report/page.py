@@ -30,6 +30,12 @@ from ggl_lightning.audit.report.page_tables import (
 from ggl_lightning.audit.report.palette import MARKERS, Palette
 from ggl_lightning.audit.report.strengths import find_sweeps
 from ggl_lightning.audit.report.verdict import judge
+from ggl_lightning.audit.report.worst_case import (
+    WORST_CASE,
+    read_worst_cases,
+    worst_case_groups,
+    worst_case_table,
+)
 from ggl_lightning.audit.results.collect import Results
 from ggl_lightning.audit.results.schema import Row, is_done, metric_title
 
@@ -48,8 +54,12 @@ def render_page(results: Results, statistics: Mapping[str, Any], groups: Sequenc
         groups: The statistics' groups in the report's order.
     """
     parameters = {group.defense: group.parameters for group in groups}
-    palette = Palette(results.defenses, results.attacks, parameters)
+    attacks = [WORST_CASE, *results.attacks] if len(results.attacks) > 1 else results.attacks
+    palette = Palette(results.defenses, attacks, parameters)
     verdicts = [judge(group) for group in groups]
+    worst = read_worst_cases(statistics, groups, results.defenses)
+    several = len(results.attacks) > 1
+    plotted = [*(worst_case_groups(worst, groups) if several else []), *groups]
     grid = make_grid(results)
     losses, without_losses, losses_left_out = _loss_figures(results, palette)
     script = _asset("report.js")
@@ -68,14 +78,15 @@ def render_page(results: Results, statistics: Mapping[str, Any], groups: Sequenc
         overview=overview(results),
         results=results,
         palette=palette,
-        marker_shapes={
-            attack: Markup(MARKERS[palette.marker(attack)]) for attack in results.attacks
-        },
+        marker_shapes={attack: Markup(MARKERS[palette.marker(attack)]) for attack in attacks},
         headline=metric_title(groups[0].headline) if groups else "",
+        worst_case_table=worst_case_table(worst),
+        worst_cases=worst,
+        legend_attacks=attacks,
         verdict_table=verdict_table(groups, verdicts),
         verdicts=list(zip(groups, verdicts, strict=True)),
         leakage_table=leakage_table(groups),
-        privacy_utility=draw_privacy_utility(groups, palette),
+        privacy_utility=draw_privacy_utility(plotted, palette),
         without_point=_without_point(groups),
         utility_table=utility_table(results.utility),
         strengths=_strength_figures(groups, palette),

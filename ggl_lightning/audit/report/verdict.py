@@ -18,6 +18,7 @@ class Finding(Enum):
     LEAK = "Leak shown"
     NO_LEAK = "No leak shown at this budget"
     UNDECIDED = "Cannot tell"
+    NOT_JUDGED = "Not judged"
 
     @property
     def css_class(self) -> str:

@@ -19,6 +19,8 @@ from ggl_lightning.weight_files import read_safetensors, write_safetensors
 
 _log = logging.getLogger(__name__)
 
+_CREATED = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+
 
 class FolderFits(Fits):
     """Keeps fits as ``NAME.safetensors`` with ``NAME.json``, the key, beside each.
@@ -48,20 +50,30 @@ class FolderFits(Fits):
         file = self._folder / f"{fit_name(key)}.safetensors"
         if file.is_file():
             return _read(file)
-        try:
+        with self._writing():
             self._folder.mkdir(parents=True, exist_ok=True)
-            with _alone(self._folder / f".{file.stem}.lock"):
-                if file.is_file():
-                    return _read(file)
-                made = make()
-                write_safetensors(file, made, {})
+            lock = os.open(self._folder / f".{file.stem}.lock", _CREATED, 0o666)
+        try:
+            _wait_for(lock, self._folder)
+            if file.is_file():  # another process has made it
+                return _read(file)
+            made = make()
+            with self._writing():  # the tensors last: they mean that all is there
                 write_chunks(file.with_suffix(".json"), [dumps(dict(key), indent=2).encode()])
+                write_safetensors(file, made, {})
+        finally:
+            os.close(lock)
+        return made
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise UserError(
                 f"What was learnt cannot be kept in {self._folder} ({error.strerror}): "
                 "give another folder with --out_dir."
             ) from error
-        return made
 
 
 def _read(file: Path) -> Mapping[str, Tensor]:
@@ -73,15 +85,9 @@ def _read(file: Path) -> Mapping[str, Tensor]:
     return tensors
 
 
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def _wait_for(lock: int, folder: Path) -> None:
     """One process at a time; where the file system has no locks, all may do the same work."""
-    file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            _log.warning("%s has no locks: processes may each fit the same.", lock.parent)
-        yield
-    finally:
-        os.close(file)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError:
+        _log.warning("%s has no locks: processes may each fit the same.", folder)

@@ -28,6 +28,7 @@ from ggl_lightning.audit.plan.keys import CaseKeys, describe
 from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.plan.sources import Lineup, RecordedUpdate
 from ggl_lightning.audit.report import write_report
+from ggl_lightning.audit.report.worst_case import worst_case_lines
 from ggl_lightning.audit.results.claim import release
 from ggl_lightning.audit.results.collect import collect
 from ggl_lightning.audit.results.grid_keys import GridKeys
@@ -386,8 +387,9 @@ class AuditModule(SearchHost):
             rows = [by_name[name] for name in self.keys if name in by_name]
             trainings = [row for row in results.utility if row["name"] in self.training_keys]
             folder.write_picture(rows)
-            write_report(results, folder.path)
-            self.table = format_table(results.rows, folder.path, folder.others)
+            statistics = write_report(results, folder.path)
+            said = worst_case_lines(statistics)
+            self.table = format_table(results.rows, folder.path, folder.others, said)
         self._add_failures([*rows, *trainings])
         loggers = [each for each in self.loggers if isinstance(each, TensorBoardLogger)]
         log_outcome(loggers, folder, rows)

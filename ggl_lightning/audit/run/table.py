@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ggl_lightning.audit.plan.roles import ATTACK
@@ -28,7 +28,9 @@ _AFTER = (
 )
 
 
-def format_table(results: Iterable[Row], folder: Path, others: int = 0) -> str:
+def format_table(
+    results: Iterable[Row], folder: Path, others: int = 0, said: Sequence[str] = ()
+) -> str:
     """Formats an audit's results as text, with the paths of those of its files that are there.
 
     Beyond 100 attacks the rest is left to the files, as are members of attacks.
@@ -40,6 +42,7 @@ def format_table(results: Iterable[Row], folder: Path, others: int = 0) -> str:
         results: The rows of all cases.
         folder: The run folder.
         others: How many of its results are not of this audit's grid.
+        said: Lines on all of them together.
     """
     results = list(results)
     attacks = [row for row in results if row["role"] == ATTACK.name and not is_member(row)]
@@ -66,7 +69,7 @@ def format_table(results: Iterable[Row], folder: Path, others: int = 0) -> str:
         lines.append(f"updates among these that were empty, nothing but zeros: {empty}")
     files = ["report.html", "summary.png", "results.csv", "statistics.json", "cases", "tensorboard"]
     there = [str(folder / file) for file in files if (folder / file).exists()]
-    return "\n".join([*lines, "", *there])
+    return "\n".join([*lines, *said, "", *there])
 
 
 _LABELS = {True: "right", False: "wrong", None: None}

@@ -22,6 +22,7 @@ from ggl_lightning.audit.statistics.computed import LOCAL, computed
 from ggl_lightning.audit.statistics.differences import defense_differences
 from ggl_lightning.audit.statistics.leakage import normalized_leakage
 from ggl_lightning.audit.statistics.result_index import Pair, ResultIndex, why_missing
+from ggl_lightning.audit.statistics.worst_case import worst_cases
 from ggl_lightning.metrics import CONFIDENCE, BinomialRate, BootstrapMean, IdentificationRate
 
 UNIT = (
@@ -45,7 +46,8 @@ def compute_statistics(rows: Sequence[Row], utility_rows: Sequence[Row] = ()) ->
 
     Returns:
         ``version``, ``confidence``, ``unit``, ``groups`` (one per defense and attack, in the order
-        they first appear), ``differences`` and ``missing_metrics``.
+        they first appear), ``worst_case`` (one per defense, `worst_cases`), ``differences`` and
+        ``missing_metrics``.
 
     Raises:
         UserError: If one name stands for different settings.
@@ -56,6 +58,7 @@ def compute_statistics(rows: Sequence[Row], utility_rows: Sequence[Row] = ()) ->
         "confidence": CONFIDENCE,
         "unit": UNIT,
         "groups": [_group(index, pair) for pair in index.groups],
+        "worst_case": worst_cases(index),
         "differences": defense_differences(index),
         "missing_metrics": _missing_everywhere(index),
     }

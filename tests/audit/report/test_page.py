@@ -13,7 +13,8 @@ from tests.audit.report.fabricated import Plan, failed, row, rows, write_case, w
 from tests.audit.report.html_page import by_id, read_page, with_class
 
 SECTIONS = [
-    "Verdict",
+    "Worst case",
+    "Every attack",
     "Privacy against utility",
     "Leakage against defense strength",
     "Images",
@@ -46,9 +47,10 @@ def page(output):
     return read_page(output / "report.html")
 
 
-def test_verdict_comes_first_and_every_section_follows_in_order(page, plan):
+def test_worst_case_comes_first_and_every_section_follows_in_order(page, plan):
     assert [heading.text for heading in page.all("h2")] == SECTIONS
-    table = page.all("table")[0]
+    assert page.all("table")[0]["id"] == "table-worst-case"
+    table = page.all("table")[1]
     assert table["id"] == "table-verdict"
     titles = [heading.text for heading in table.all("thead")[0].all("th")]
     assert titles[:4] == ["Defense", "Attack", "Verdict", "Leakage by PSNR"]
