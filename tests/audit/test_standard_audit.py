@@ -27,7 +27,9 @@ def test_members_have_rows_pictures_and_statistics(audit, config, tmp_path, caps
     arguments = ("--config", str(config), "--attack", "standard", "--budget", "3")
     assert audit(*arguments) == 0
     run = tmp_path / "runs" / "tiny"
-    assert "standard/" not in capsys.readouterr().out  # one line a case
+    table, _, worst = capsys.readouterr().out.partition("Worst case over attacks")
+    assert "standard/" not in table  # one line a case
+    assert "none: Not judged. standard/learned gets closest: PSNR" in worst
     with (run / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     attacks = {(row["defense"], row["attack"]) for row in rows if row["role"] == "attack"}

@@ -8,6 +8,7 @@ from ggl_lightning.audit.plan.controls import roles
 from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.report.estimates import format_count, format_duration
 from ggl_lightning.audit.results.collect import Results
+from ggl_lightning.audit.results.row import is_member
 from ggl_lightning.audit.results.schema import Row, is_done
 from ggl_lightning.audit.results.values import source_of
 
@@ -17,7 +18,8 @@ MOST_RANGES = 40
 
 def overview(results: Results) -> dict[str, object]:
     """Counts, sums of cost and seeds, ready to be shown."""
-    rows, utility = results.rows, results.utility
+    rows = [row for row in results.rows if not is_member(row)]
+    utility = results.utility
     attacks = [row for row in rows if row["role"] == ATTACK.name]
     everything = [*rows, *utility]
     failed = sum(not is_done(row) for row in everything)

@@ -77,13 +77,14 @@ class WorstCase:
         found = self.auditor
         if "missing" in found:
             return f"Reconstruction: {found['missing']}."
-        title = METRICS[self.metric].title_with_unit
+        title, unit = METRICS[self.metric].title, METRICS[self.metric].unit
+        unit = f" {unit}" if unit else ""
         role = roles().get(found["null_role"])
         null = "the strongest null" if role is None else role.title
         best = f"{found['attack']} gets closest" if len(found["attacks"]) > 1 else found["attack"]
         own = self.attacker
         text = (
-            f"{best}: {title} {_number(found['value'], self.metric)}"
+            f"{best}: {title} {_number(found['value'], self.metric)}{unit}"
             f"{_ends(found, self.metric)}, where the best of the same attacks gets "
             f"{_number(found['null'], self.metric)} from {null}"
         )
@@ -104,7 +105,7 @@ class WorstCase:
     def _why(self) -> str:
         if self.finding is Finding.NOT_JUDGED:
             reason = str(self.entry["reason"])
-            return f"Not judged: {reason}."
+            return f"{reason[:1].upper()}{reason[1:]}."
         return ""
 
 

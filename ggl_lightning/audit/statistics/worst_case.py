@@ -109,7 +109,9 @@ def _of_metric(index: ResultIndex, attacks: Mapping[str, list[Row]], metric: str
         for attack, found in known.items()
         if attack not in whole
     }
-    auditor = _maximum(index, attacks, list(whole), metric, left_out)
+    # Of an attack of attacks and the member whose answer it took, the member is named.
+    names = sorted(whole, key=lambda name: "/" not in name)
+    auditor = _maximum(index, attacks, names, metric, left_out)
     return {"auditor": auditor, "attacker": _own_choice(index, attacks, list(whole), metric)}
 
 
