@@ -122,6 +122,39 @@ class Defense(ABC):
         """Whether it may add noise; unless it says otherwise, it may."""
         return True
 
+    @property
+    def reads_images(self) -> bool:
+        """Whether it uses the private images, and not only the update that it is given.
+
+        What it does then is not undone by noise that was added before it.
+        """
+        return self.replaces_update
+
+    def norm_bound(self, before: float | None) -> float | None:
+        """The largest Euclidean norm of what it sends.
+
+        Args:
+            before: The largest norm of what it is given; None if there is no such bound.
+
+        Returns:
+            None if there is none (the default): noise has none, for instance.
+        """
+        return None
+
+    def noise_multiplier_after(self, before: float | None) -> float | None:
+        """Standard deviation of Gaussian noise on all entries over the largest norm under it.
+
+        It bounds how often any attacker can name a private image (`identification_bound`).
+
+        Args:
+            before: The largest norm of the update that it is given, whatever the private images;
+                None if there is no such bound.
+
+        Returns:
+            None if it adds no Gaussian noise to something of bounded norm (the default).
+        """
+        return None
+
     @abstractmethod
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update the client sends instead.

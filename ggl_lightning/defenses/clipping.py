@@ -67,6 +67,10 @@ class Clipping(Defense):
         """No."""
         return False
 
+    def norm_bound(self, before: float | None) -> float | None:
+        """The bound, or what the update has anyway."""
+        return self.bound if before is None else min(self.bound, before)
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update, scaled down if its norm is above the bound."""
         factor = clip_factor(update_norm(update), self.bound)

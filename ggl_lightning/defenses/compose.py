@@ -47,6 +47,30 @@ class Compose(Defense):
         """Whether one of them may."""
         return any(defense.adds_noise for defense in self.defenses)
 
+    @property
+    def reads_images(self) -> bool:
+        """Whether any of them does."""
+        return any(defense.reads_images for defense in self.defenses)
+
+    def norm_bound(self, before: float | None) -> float | None:
+        """As the defenses leave it, one after the other."""
+        for defense in self.defenses:
+            before = defense.norm_bound(before)
+        return before
+
+    def noise_multiplier_after(self, before: float | None) -> float | None:
+        """The largest of any defense: what comes after noise cannot take it away again.
+
+        Unless it reads the private images anew: noise before it counts for nothing.
+        """
+        found: list[float] = []
+        for defense in self.defenses:
+            multiplier = defense.noise_multiplier_after(before)
+            found = [] if defense.reads_images else found
+            found += [] if multiplier is None else [multiplier]
+            before = defense.norm_bound(before)
+        return max(found, default=None)
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update as the last defense leaves it."""
         for defense in self.defenses:
@@ -67,7 +91,12 @@ class Compose(Defense):
         return AdaptInOrder(adaptations) if adaptations else None
 
     def guarantee(self) -> dict[str, float]:
-        """The first defense's: what is done to a private result afterwards cannot weaken it."""
+        """The first defense's: what is done to a private result afterwards cannot weaken it.
+
+        None if a later one reads the private images anew.
+        """
+        if any(defense.reads_images for defense in self.defenses[1:]):
+            return {}
         return self.defenses[0].guarantee()
 
 

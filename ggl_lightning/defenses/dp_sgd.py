@@ -90,6 +90,14 @@ class DPSGD(Defense):
         """True: an update is scaled by what its norm is above the bound."""
         return True
 
+    def norm_bound(self, before: float | None) -> float | None:
+        """The bound without noise, since a mean is no longer than its longest member."""
+        return self.bound if self.noise_multiplier == 0 else None
+
+    def noise_multiplier_after(self, before: float | None) -> float | None:
+        """The noise multiplier: that of one image's part in the sum, whatever the others are."""
+        return self.noise_multiplier or None
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the noisy mean of the clipped gradients; noise is drawn on the CPU."""
         clipped = self._clipped_mean(update, client)

@@ -45,6 +45,10 @@ class ExcludeVars(Defense):
         """No."""
         return False
 
+    def norm_bound(self, before: float | None) -> float | None:
+        """That of what it is given: tensors are left out."""
+        return before
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update with zeros for the parameters left out."""
         names = [name for name, _ in client.model.named_parameters()]

@@ -62,6 +62,17 @@ class LocalDP(Defense):
         """True: an update is scaled by what its norm is above the bound."""
         return True
 
+    def norm_bound(self, before: float | None) -> float | None:
+        """The clipping norm without noise, or what the update has anyway."""
+        if self._noise_std() > 0:
+            return None
+        return self.clipping_norm if before is None else min(self.clipping_norm, before)
+
+    def noise_multiplier_after(self, before: float | None) -> float | None:
+        """That of the noise over the clipping norm, or over a smaller norm given."""
+        norm = self.clipping_norm if before is None else min(self.clipping_norm, before)
+        return self._noise_std() / norm if norm > 0 and self._noise_std() > 0 else None
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the clipped update plus noise, which is drawn on the CPU."""
         factor = _factor(update_norm(update), self.clipping_norm)

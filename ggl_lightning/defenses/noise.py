@@ -27,6 +27,14 @@ class Noise(Defense):
         check_non_negative("std of the noise defense", std)
         self.std = std
 
+    def norm_bound(self, before: float | None) -> float | None:
+        """None, unless there is no noise."""
+        return before if self.std == 0 else None
+
+    def noise_multiplier_after(self, before: float | None) -> float | None:
+        """The standard deviation over the norm of what it is given, if that is bounded."""
+        return None if self.std == 0 or not before else self.std / before
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update plus noise, which is drawn on the CPU: the same on every device."""
         return [tensor + self._draw(tensor, client.generator) for tensor in update]

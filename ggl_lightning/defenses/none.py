@@ -14,6 +14,10 @@ class NoDefense(Defense):
         """No."""
         return False
 
+    def norm_bound(self, before: float | None) -> float | None:
+        """That of what it is given: it sends that."""
+        return before
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns a list of the same tensors."""
         return list(update)

@@ -40,6 +40,15 @@ class Representation(Defense):
         """No."""
         return False
 
+    @property
+    def reads_images(self) -> bool:
+        """True: which columns are left out follows from the images."""
+        return True
+
+    def norm_bound(self, before: float | None) -> float | None:
+        """That of what it is given: columns are left out."""
+        return before
+
     def __call__(self, update: Update, client: ClientSide) -> Update:
         """Returns the update with columns of the last layer's weight gradient set to zero.
 

@@ -4,6 +4,7 @@ from ggl_lightning.metrics.attribute_agreement import AttributeAgreement
 from ggl_lightning.metrics.binomial_rate import BinomialRate
 from ggl_lightning.metrics.bootstrap_mean import BootstrapMean
 from ggl_lightning.metrics.feature_mse import FeatureMSE
+from ggl_lightning.metrics.identification_bound import identification_bound
 from ggl_lightning.metrics.identification_ranks import (
     identification_ranks,
     rank_of_first,
@@ -51,6 +52,7 @@ __all__ = [
     "RepresentationRMSE",
     "Statistic",
     "build_reconstruction_metrics",
+    "identification_bound",
     "identification_ranks",
     "lpips_network",
     "mean_of_psnr",

@@ -9,6 +9,7 @@ import yaml
 from ggl_lightning import audit_update
 from ggl_lightning.attacks import UpdateMatching
 from ggl_lightning.clients import client_update
+from ggl_lightning.metrics import identification_bound
 from tests.audit.conftest import tiny_settings
 from tests.tiny import TinyClient, TinyImages, TinyPrior
 
@@ -83,3 +84,64 @@ def test_one_update_from_python():
     assert found["matching"].missing["psnr"] == "the attack makes no reconstruction"
     assert "rank by the update" in repr(found)
     assert "matching" in found._repr_html_()
+
+
+def test_the_bound_of_the_mechanism_stands_beside_what_was_reached(
+    audit, matching_config, tmp_path
+):
+    settings = yaml.safe_load(matching_config.read_text())
+    del settings["data"]["attacks"]["cma"]
+    path = "ggl_lightning.defenses."
+    clipped_and_noised = [
+        {"class_path": path + "Clipping", "init_args": {"bound": 0.5}},
+        {"class_path": path + "Noise", "init_args": {"std": 1.0}},
+    ]
+    settings["data"]["controls"] = []
+    settings["data"]["defenses"] = {
+        "noise": {"class_path": path + "Noise"},
+        "clipped_noise": {
+            "class_path": path + "Compose",
+            "init_args": {"defenses": clipped_and_noised},
+        },
+    }
+    matching_config.write_text(yaml.safe_dump(settings))
+    assert audit("--config", str(matching_config)) == 0
+    run = tmp_path / "runs" / "tiny"
+    statistics = json.loads((run / "statistics.json").read_text())
+    groups = {group["defense"]: group for group in statistics["groups"]}
+    noised, both = groups["noise"], groups["clipped_noise"]
+    assert both["noise_multiplier"] == {"value": 2.0}
+    top1 = both["identification"]["update"]["top1"]
+    assert top1["mechanism_bound"] == pytest.approx(identification_bound(2.0, decoys=2))
+    assert both["identification"]["update"]["top5"]["mechanism_bound"] == 1.0
+    assert "norm" in noised["noise_multiplier"]["missing"]
+    assert "mechanism_bound" not in noised["identification"]["update"]["top1"]
+    page = (run / "report.html").read_text()
+    assert "The noise (multiplier 2.00) lets no attack on one update name" in page
+    assert "Identification beside the bound of the mechanism" in page
+    assert "noise, matching: the defense is not known to add Gaussian noise" in page
+
+
+def test_sent_buffers_have_no_bound(audit, matching_config, tmp_path):
+    """Batch statistics are sent without noise: what hides the update does not hide them."""
+    settings = yaml.safe_load(matching_config.read_text())
+    del settings["data"]["attacks"]["cma"]
+    settings["data"]["controls"] = []
+    settings["data"]["idx"] = [0]
+    settings["model"]["procedure"] = {
+        "class_path": "ggl_lightning.clients.procedures.LocalTraining",
+        "init_args": {
+            "mode": "train",
+            "send_buffers": True,
+            "optimizer": {
+                "class_path": "ggl_lightning.clients.procedures.ClientSGD",
+                "init_args": {"learning_rate": 0.1},
+            },
+        },
+    }
+    settings["data"]["defenses"] = {"dp": {"class_path": "ggl_lightning.defenses.LocalDP"}}
+    matching_config.write_text(yaml.safe_dump(settings))
+    assert audit("--config", str(matching_config)) == 0
+    found = json.loads(next((tmp_path / "runs/tiny/cases").glob("*/result.json")).read_text())
+    assert found["noise_multiplier"] is None
+    assert "epsilon" in found["defense_guarantee"]

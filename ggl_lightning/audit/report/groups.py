@@ -78,6 +78,20 @@ class Group:
         """The identification rate of guessing; None if it was not computed."""
         return (self._identification(by).get(f"top{top}") or {}).get("chance")
 
+    def mechanism_bound(self, by: str, top: int) -> float | None:
+        """The identification rate that no attacker exceeds, by the noise in what is sent.
+
+        None if it was not computed; `noise_multiplier` says why.
+        """
+        return (self._identification(by).get(f"top{top}") or {}).get("mechanism_bound")
+
+    @property
+    def noise_multiplier(self) -> Estimate:
+        """Standard deviation of the defense's noise over the largest norm under it."""
+        return read_estimate(
+            self.entry.get("noise_multiplier"), "value", "the defense's noise was not looked at"
+        )
+
     def decoys(self, by: str) -> int | None:
         """How many decoys the private image stood among."""
         return self._identification(by).get("decoys")

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.report.comparison_grid import header_spans, make_grid
+from ggl_lightning.audit.report.figures.identification import best_rank, draw_identification
 from ggl_lightning.audit.report.figures.loss_curves import draw_loss_curves
 from ggl_lightning.audit.report.figures.privacy_utility import draw_privacy_utility
 from ggl_lightning.audit.report.figures.strength import draw_strength
@@ -86,6 +87,8 @@ def render_page(results: Results, statistics: Mapping[str, Any], groups: Sequenc
         verdict_table=verdict_table(groups, verdicts),
         verdicts=list(zip(groups, verdicts, strict=True)),
         leakage_table=leakage_table(groups),
+        identification=draw_identification(groups, palette),
+        without_bound=_without_bound(groups),
         privacy_utility=draw_privacy_utility(plotted, palette),
         without_point=_without_point(groups),
         utility_table=utility_table(results.utility),
@@ -116,6 +119,17 @@ def _without_point(groups: Sequence[Group]) -> list[str]:
                 lines.append(f"{group.defense}, {group.attack}: no {what} ({estimate.reason})")
                 break
     return lines
+
+
+def _without_bound(groups: Sequence[Group]) -> list[str]:
+    """Why groups are not beside the bound of the mechanism, if any is."""
+    if all(best_rank(group) is None for group in groups):
+        return []
+    return [
+        f"{group.defense}, {group.attack}: {group.noise_multiplier.reason or 'no identification'}"
+        for group in groups
+        if best_rank(group) is None
+    ]
 
 
 def _strength_figures(groups: Sequence[Group], palette: Palette) -> list[Markup]:

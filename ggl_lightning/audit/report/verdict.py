@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ggl_lightning.audit.plan.controls import roles
-from ggl_lightning.audit.report.estimates import Estimate, format_number
+from ggl_lightning.audit.report.estimates import Estimate, format_number, format_significant
 from ggl_lightning.audit.report.groups import Group
 from ggl_lightning.audit.results.schema import RANKS, TOP, metric_title
 from ggl_lightning.audit.results.schema.columns import NO_RECONSTRUCTION, ONLY_BY_RECONSTRUCTION
@@ -48,6 +48,7 @@ def judge(group: Group) -> Verdict:
     findings = [finding for finding, _ in evidence]
     finding = Finding.LEAK if Finding.LEAK in findings else findings[0]
     sentences = [sentence for _, sentence in evidence]
+    sentences += _mechanism(group)
     label = group.label_accuracy
     if label.value is not None:
         sentences.append(f"{_percent(label.value)} of the labels were inferred.")
@@ -103,6 +104,19 @@ def _judge_identification(group: Group, by: str) -> tuple[Finding, str]:
         f"{_by(by)} the private image is {_place(by, 1)} in {_rate(rates[1])}, not to be told from "
         f" chance ({_percent(chance)})."
     )
+
+
+def _mechanism(group: Group) -> list[str]:
+    """What the noise rules out, whatever the attack: a single sentence, or none."""
+    bounds = [group.mechanism_bound(by, 1) for by in RANKS]
+    known = [bound for bound in bounds if bound is not None]
+    noise = group.noise_multiplier.value
+    if not known or noise is None:
+        return []
+    return [
+        f"The noise (multiplier {format_significant(noise)}) lets no attack on one update name the "
+        f"private image in more than {_percent(max(known))}."
+    ]
 
 
 def _by(by: str) -> str:

@@ -233,6 +233,7 @@ class CaseRunner:
             "seconds": found.seconds,
             "stop_reason": "; ".join(found.stop_reasons) or None,
             "defense_estimate": found.estimate,
+            "noise_multiplier": _noise_multiplier(case, received),
             "details": {
                 **base["details"],
                 "trial_losses": list(found.trial_losses),
@@ -320,3 +321,10 @@ class CaseRunner:
             return dict.fromkeys(("inferred_labels", "label_accuracy"), reason)
         missing = {} if case.labels is not None else {"label_accuracy": _NO_LABEL}
         return {**missing, "inferred_labels": EMPTY} if empty else missing
+
+
+def _noise_multiplier(case: Case, received: Received | None) -> float | None:
+    """That of all that was sent: a record's defense is only believed in, buffers have no noise."""
+    if case.defense is None or case.recorded is not None or received is None:
+        return None
+    return None if received.record.buffers else case.defense.noise_multiplier_after(None)

@@ -23,13 +23,24 @@ from ggl_lightning.audit.statistics.differences import defense_differences
 from ggl_lightning.audit.statistics.leakage import normalized_leakage
 from ggl_lightning.audit.statistics.result_index import Pair, ResultIndex, why_missing
 from ggl_lightning.audit.statistics.worst_case import worst_cases
-from ggl_lightning.metrics import CONFIDENCE, BinomialRate, BootstrapMean, IdentificationRate
+from ggl_lightning.metrics import (
+    CONFIDENCE,
+    BinomialRate,
+    BootstrapMean,
+    IdentificationRate,
+    identification_bound,
+)
 
 UNIT = (
     "the private image, or a client's batch of them: cases of one image under several seeds are "
     "averaged first, and images are resampled"
 )
 """What counts as one observation."""
+
+NO_MECHANISM = (
+    "the defense is not known to add Gaussian noise to all that is sent, after bounding its norm"
+)
+"""Why there is no bound on how often any attacker can identify an image."""
 
 
 def compute_statistics(rows: Sequence[Row], utility_rows: Sequence[Row] = ()) -> dict[str, Any]:
@@ -88,6 +99,7 @@ def _group(index: ResultIndex, pair: Pair) -> dict[str, Any]:
             for metric in leakage_metrics()
         },
         "identification": {name: _identification(cases, rank) for name, rank in RANKS.items()},
+        "noise_multiplier": _noise_multiplier(cases),
         "label_accuracy": _over_images(BinomialRate(**LOCAL), cases, "label_accuracy"),
         "attribute_agreement": _over_images(
             BootstrapMean(**LOCAL),
@@ -144,14 +156,28 @@ def _identification(cases: list[Row], name: str) -> dict[str, Any]:
     alike: dict[int, list[tuple[list[int], list[int]]]] = {}  # images by how many ranks they have
     for _, of_image in sorted(trials.items()):
         alike.setdefault(len(of_image[0]), []).append(of_image)
+    noise = _noise_multiplier(cases)
     found: dict[str, Any] = {}
     for k in TOP:
         rate = IdentificationRate(k, **LOCAL)
         for _, images in sorted(alike.items()):
-            ranks, decoys = torch.tensor(images).unbind(dim=1)
-            rate.update(ranks, decoys)
+            rate.update(*torch.tensor(images).unbind(dim=1))
         found[f"top{k}"] = computed(rate)
+        if "value" in noise:
+            found[f"top{k}"]["mechanism_bound"] = mean(
+                mean(identification_bound(noise["value"], each, k) for each in decoys)
+                for _, decoys in trials.values()
+            )
     return {**found, "decoys": min(min(decoys) for _, decoys in trials.values())}
+
+
+def _noise_multiplier(cases: list[Row]) -> dict[str, Any]:
+    """What no attack can undo; all cases have one defense, but some may send buffers too."""
+    done = [row for row in cases if is_done(row)]
+    found = {row.get("noise_multiplier") for row in done}
+    if len(found) == 1 and None not in found:
+        return {"value": found.pop()}
+    return {"missing": NO_MECHANISM if done else why_missing(cases, "noise_multiplier")}
 
 
 def _utility(trainings: list[Row]) -> dict[str, Any]:

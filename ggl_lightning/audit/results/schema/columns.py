@@ -188,6 +188,13 @@ _DETAILS = (
         is_found=True,
     ),
     Column(
+        name="noise_multiplier",
+        kind="number",
+        meaning="standard deviation of the defense's Gaussian noise over the largest norm of what "
+        "it is added to; empty where that has no bound, of records, and if buffers were sent too",
+        is_found=True,
+    ),
+    Column(
         name="defense_guarantee",
         kind="object",
         meaning="what the defense provably promises, such as epsilon",
