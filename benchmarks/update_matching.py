@@ -16,6 +16,8 @@ updates of a lineup has a normal distribution, whose covariance is their Gram ma
 from there, ``--releases`` times for each private image, with the label known.
 
     python benchmarks/update_matching.py --root DATA --json numbers.json --width 64
+
+The file is written anew after every line, and lines that it holds are not run again.
 """
 
 import ggl_lightning  # noqa: F401, I001  (first: it repairs torchvision beside a CPU-only torch)
@@ -101,6 +103,7 @@ class Candidates:
         shared = None if adaptation is None else adaptation.shared()
         self._by_direction = received.defense.hides_scale
         self._masks = isinstance(received.defense, Representation)
+        self.label = label
         last = client.target.classifier.weight_index
         assert last is not None
         self._columns = received.update[last].shape[1]
@@ -148,31 +151,55 @@ def rate(hits: Tensor) -> dict[str, float]:
     return {name: float(value) for name, value in statistic.compute().items()}
 
 
+def rank(candidates: Candidates, waiting: list[tuple[int, Tensor]], ranks: list[int]) -> None:
+    """Ranks the private images of updates that wait, and empties the list."""
+    if waiting:
+        scores = candidates.scores(torch.stack([update for _, update in waiting]))
+        for (place, _), of_lineup in zip(waiting, scores, strict=True):
+            ranks[place] = rank_in(of_lineup, place)
+        waiting.clear()
+
+
+def check(client: Client, candidates: Candidates, received: Received, place: int) -> None:
+    """Compares the rank with that of the attack itself."""
+    attack = UpdateMatching()
+    finding = attack.run(received, client.target, seed=0)
+    alone = attack.rank(received, finding, client.images, client.target)
+    assert alone is not None
+    flat = torch.cat([each.flatten() for each in received.update])
+    shared = candidates.scores(flat.unsqueeze(0))[0]
+    if rank_in(alone, place) != rank_in(shared, place):
+        raise SystemExit(f"image {place}: the rank is not that of UpdateMatching itself")
+
+
 def under(client: Client, defense: Defense, checked: int) -> dict[str, object]:
     """The rate under one defense, and how many labels were read rightly."""
     count, started = len(client.images), time.perf_counter()
     attack, target = UpdateMatching(), client.target
-    assumed: list[int] = []
-    checks: dict[int, int] = {}
-    for place in range(count):
-        received = client.sends(place, defense)
-        finding = attack.run(received, target, seed=0)
-        assumed.append(int(finding.labels[0]))
-        if place < checked:
-            scores = attack.rank(received, finding, client.images, target)
-            assert scores is not None
-            checks[place] = rank_in(scores, place)
-    ranks = [0] * count
-    for label in sorted(set(assumed)):
-        places = [place for place in range(count) if assumed[place] == label]
-        candidates = Candidates(client, client.sends(places[0], defense), label)
-        for part in torch.tensor(places).split(_TOGETHER):
-            sent = [client.sends(int(place), defense).update for place in part]
-            flat = torch.stack([torch.cat([each.flatten() for each in one]) for one in sent])
-            for place, scores in zip(part.tolist(), candidates.scores(flat), strict=True):
-                ranks[place] = rank_in(scores, place)
-    if any(ranks[place] != rank for place, rank in checks.items()):
-        raise SystemExit(f"ranks are {ranks}, but by UpdateMatching itself {checks}")
+    ranks, assumed = [0] * count, [0] * count
+    left = list(range(count))
+    while left:  # once for each label that was read
+        candidates: Candidates | None = None
+        others: list[int] = []
+        waiting: list[tuple[int, Tensor]] = []
+        for place in left:
+            received = client.sends(place, defense)
+            finding = attack.run(received, target, seed=0)
+            label = int(finding.labels[0])
+            if candidates is None:
+                candidates = Candidates(client, received, label)
+            if label != candidates.label:
+                others.append(place)
+                continue
+            assumed[place] = label
+            if place < checked:
+                check(client, candidates, received, place)
+            waiting.append((place, torch.cat([each.flatten() for each in received.update])))
+            if len(waiting) == _TOGETHER:
+                rank(candidates, waiting, ranks)
+        if candidates is not None:
+            rank(candidates, waiting, ranks)
+        left = others
     found: dict[str, object] = {**rate(torch.tensor(ranks) == 1)}
     right = sum(int(client.labels[place]) == label for place, label in enumerate(assumed))
     return {**found, "labels_right": right, "seconds": round(time.perf_counter() - started)}
@@ -205,9 +232,14 @@ def curve(client: Client, releases: int) -> Iterator[tuple[str, dict[str, float]
 
 
 def main(options: argparse.Namespace) -> None:
-    """Prints a line for each defense and each noise; the file is written anew after each."""
+    """Prints a line for each noise and defense; the file is written anew after each."""
     client = Client(options)
     numbers: dict[str, object] = {"images": len(client.images), "width": options.width}
+    if options.json and options.json.exists():
+        before = json.loads(options.json.read_text())
+        if any(before.get(name) != value for name, value in numbers.items()):
+            raise SystemExit(f"{options.json} is of other images or another width: name a new file")
+        numbers = before
 
     def keep(name: str, found: object) -> None:
         numbers[name] = found
@@ -216,13 +248,13 @@ def main(options: argparse.Namespace) -> None:
             options.json.write_text(json.dumps(numbers, indent=2) + "\n")
 
     with torch.no_grad():
+        if "norms of updates" not in numbers:
+            for name, found in curve(client, options.releases):
+                keep(name, found)
         for name in options.defenses:
-            keep(
-                name,
-                under(client, DEFENSES[name], options.checked if name != "compression 90" else 0),
-            )
-        for name, found in curve(client, options.releases):
-            keep(name, found)
+            if name not in numbers:
+                checked = 0 if name == "compression 90" else options.checked
+                keep(name, under(client, DEFENSES[name], checked))
 
 
 if __name__ == "__main__":
