@@ -1,6 +1,7 @@
 """Audits a federated-learning defense: ``python audit.py --config demo``.
 
-``python audit.py report RUN_DIR`` builds the report of a finished or interrupted audit again.
+``python audit.py report RUN_DIR`` builds the report of a finished or interrupted audit again;
+``python audit.py check RUN_DIR --max_leakage 0.1`` says whether its worst case keeps to limits.
 """
 
 import sys

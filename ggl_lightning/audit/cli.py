@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -138,6 +140,22 @@ def _test(cli: AuditCLI) -> None:
         ) from error
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How the audit command ended in one process.
+
+    Attributes:
+        exit_code: 0, `FAILED_CASES`, or 143 or 130 if it was interrupted and the same command
+            goes on.
+        run_folder: Where the results are; None if nothing was to be run.
+        is_first: Whether the process answers for all.
+    """
+
+    exit_code: int
+    run_folder: Path | None = None
+    is_first: bool = True
+
+
 def main(args: list[str]) -> int:
     """Runs the audit that the arguments describe, and prints its table.
 
@@ -145,8 +163,16 @@ def main(args: list[str]) -> int:
         args: Command-line arguments, without the program's name.
 
     Returns:
-        The exit code: 0, `FAILED_CASES`, or 143 or 130 if it was interrupted and
-        the same command goes on.
+        The exit code, see `Ended`.
+    """
+    return run(args).exit_code
+
+
+def run(args: list[str]) -> Ended:
+    """Runs the audit that the arguments describe, prints its table, and says how it ended.
+
+    Args:
+        args: Command-line arguments, without the program's name.
     """
     cli = AuditCLI(
         model_class=AuditModule,
@@ -167,21 +193,23 @@ def main(args: list[str]) -> int:
     except UserError:
         if cli.trainer.local_rank == 0:
             raise
-        return USER_ERROR_EXIT_CODE  # the first process of this machine says the same
+        # The first process of this machine says the same.
+        return Ended(USER_ERROR_EXIT_CODE, is_first=False)
     if cli.dry_run:
         cli.model.to(cli.trainer.strategy.root_device)
         cli.model.trainer = cli.trainer  # its precision and callbacks belong to the keys
         print(describe_audit(cli.model, cli.datamodule))
-        return 0
+        return Ended(0, is_first=cli.trainer.is_global_zero)
+    folder = cli.model.run_folder.path
     exit_code = run_interruptibly(lambda: _test(cli))
     if not cli.trainer.is_global_zero:
         # The first process answers for all. Lightning kills it as soon as another one that it has
         # started ends with a code of its own.
-        return 0
+        return Ended(0, folder, is_first=False)
     if exit_code != 0:
-        return exit_code
+        return Ended(exit_code, folder)
     print(cli.model.table)
     if cli.model.failures:
         print(failure_summary(cli.model.failures), file=sys.stderr)
-        return FAILED_CASES
-    return 0
+        return Ended(FAILED_CASES, folder)
+    return Ended(0, folder)

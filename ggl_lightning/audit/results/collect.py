@@ -247,7 +247,7 @@ def _order(runs: Sequence[Run], setting: str, rows: Sequence[Row], column: str) 
     present = {row[column] for row in rows if row[column] is not None}
     configured: dict[str, None] = {}
     for run in runs:
-        configured.update(dict.fromkeys(_configured_names(run.config, setting)))
+        configured.update(dict.fromkeys(configured_names(run.config, setting)))
     named = [name for name in configured if name in present]
     order = named + sorted(present - set(named) - {each for each in present if "/" in each})
     # Members stand behind what they are members of, in its own order.
@@ -258,7 +258,13 @@ def _order(runs: Sequence[Run], setting: str, rows: Sequence[Row], column: str) 
     return order
 
 
-def _configured_names(config: str | None, setting: str) -> list[str]:
+def configured_names(config: str | None, setting: str) -> list[str]:
+    """The names that a run's configuration gives its defenses or attacks.
+
+    Args:
+        config: Text of its ``config.yaml``; None if it has none.
+        setting: ``defenses`` or ``attacks``.
+    """
     if config is None:
         return []
     try:
