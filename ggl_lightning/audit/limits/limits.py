@@ -51,9 +51,10 @@ class Limits:
             )
         if self.min_images < 1:
             problems.add(f"--min_images is {self.min_images}: give 1 or more.")
-        if self.metric is not None:
-            names = [metric.name for metric in headline_metrics()]
-            problems.of(lambda: check_choice("--metric", self.metric, names))
+        metric = self.metric
+        if metric is not None:
+            names = [each.name for each in headline_metrics()]
+            problems.of(lambda: check_choice("--metric", metric, names))
             if self.leakage is None:
                 problems.add("--metric says what --max_leakage is of, which is not given.")
         if self.certain and self.leakage is None and self.identification is None:
