@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from ggl_lightning.attacks.labels import infer_labels
 from ggl_lightning.attacks.labels.impact import labels_by_impact
-from ggl_lightning.attacks.labels.instance_wise import BY_EQUATIONS
+from ggl_lightning.attacks.labels.instance_wise import BY_EQUATIONS, BY_SCALED_EQUATIONS
 from ggl_lightning.clients import ResNet18, client_update, find_classifier_layer
 from ggl_lightning.defenses import (
     ClientSide,
@@ -45,7 +45,7 @@ DEFENSES: dict[str, Defense] = {
     "none": NoDefense(),
     "noise 0.001": Noise(0.001),
     "noise 0.01": Noise(0.01),
-    "clipping 1": Clipping(1),
+    "clipping 0.3": Clipping(0.3),
     "compression 90": Compression(90),
     "representation 80": Representation(80),
 }
@@ -119,9 +119,9 @@ def measure(
             update[index].double() for index in (classifier.weight_index, classifier.bias_index)
         )
         impact.append(score(labels_by_impact(weight, bias, True, count).labels, true))
-        found = infer_labels(update, classifier, count)
+        found = infer_labels(update, classifier, count, defense.hides_scale)
         chosen.append(score(found.labels, true))
-        equations += found.way == BY_EQUATIONS
+        equations += found.way in (BY_EQUATIONS, BY_SCALED_EQUATIONS)
     means = [
         torch.tensor(each, dtype=torch.float64).mean(dim=0).tolist() for each in (impact, chosen)
     ]

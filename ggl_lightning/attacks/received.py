@@ -24,7 +24,8 @@ class Received:
         procedure: What the attacker believes that the client did. The order in which the client
             took its images is not in it.
         defense: Which defense the client used; an adaptive attack estimates its parameters, any
-            other ignores it.
+            other ignores it, but for whether it scales updates, which says how to read labels of
+            several images.
         labels: Labels to assume, ``(N,)``; None lets the attack infer them from the update.
     """
 
@@ -69,7 +70,8 @@ class Received:
             model: The client model with the weights before training.
             classifier: Its last layer.
         """
-        return infer_labels(self.mean_gradient(model), classifier, self.count)
+        scaled = self.defense.hides_scale
+        return infer_labels(self.mean_gradient(model), classifier, self.count, scaled)
 
     def assumed_labels(
         self, model: nn.Module, classifier: ClassifierLayer

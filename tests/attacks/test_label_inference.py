@@ -6,7 +6,7 @@ from torch import nn
 
 from ggl_lightning.attacks.labels import infer_labels
 from ggl_lightning.attacks.labels.impact import BY_IMPACT
-from ggl_lightning.attacks.labels.instance_wise import BY_EQUATIONS
+from ggl_lightning.attacks.labels.instance_wise import BY_EQUATIONS, BY_SCALED_EQUATIONS
 from ggl_lightning.attacks.labels.one_image import BY_ROW_SUM
 from ggl_lightning.clients import ClassifierLayer, client_update, find_classifier_layer
 from ggl_lightning.clients.procedures import (
@@ -236,8 +236,10 @@ class Batch:
         self.update = [wrong.T @ inputs / len(labels), wrong.mean(dim=0)]
         self.classifier = ClassifierLayer(layer, 0, 1, bool((inputs >= 0).all()))
 
-    def inferred(self, update=None, classifier=None):
-        return infer_labels(update or self.update, classifier or self.classifier, len(self.labels))
+    def inferred(self, update=None, classifier=None, scaled=False):
+        return infer_labels(
+            update or self.update, classifier or self.classifier, len(self.labels), scaled
+        )
 
 
 def _biased_batch(labels, logits, seed=0, features=7):
@@ -281,6 +283,31 @@ def test_classes_are_counted_though_their_images_are_predicted_differently():
     found = Batch(inputs, labels, weight, torch.zeros(4, dtype=torch.float64)).inferred()
     assert found.labels == labels
     assert found.way == BY_EQUATIONS
+
+
+@settings(max_examples=30)
+@given(
+    logits=st.lists(st.floats(-1, 1), min_size=6, max_size=12),
+    draws=st.lists(st.integers(0, 10**6), min_size=6, max_size=20),
+    factor=st.floats(0.02, 0.8),
+)
+def test_what_clipping_scaled_down_is_scaled_up_again(logits, draws, factor):
+    batch = _biased_batch([each % len(logits) for each in draws], logits)
+    found = batch.inferred([factor * tensor for tensor in batch.update], scaled=True)
+    if found.way == BY_SCALED_EQUATIONS and set(range(len(logits))) - set(batch.labels):
+        # A class that does not occur says how far the factor may go.
+        assert found.labels == batch.labels
+    assert len(found.labels) == len(batch.labels)
+    assert batch.inferred(scaled=True) == batch.inferred()
+
+
+def test_labels_of_a_clipped_batch_are_counted_only_if_scaling_is_thought_of():
+    batch = _biased_batch([0] * 2 + [1] * 9 + [4] * 4 + [6], [0.3, 0.0, 0.5, -0.2, 0.1, -0.4, 0.2])
+    clipped = [0.3 * tensor for tensor in batch.update]
+    found = batch.inferred(clipped, scaled=True)
+    assert (found.labels, found.way) == (batch.labels, BY_SCALED_EQUATIONS)
+    assert found.margin > 0.9
+    assert batch.inferred(clipped).labels != batch.labels
 
 
 def test_two_classes_are_counted_where_the_model_is_undecided():

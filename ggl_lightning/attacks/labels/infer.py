@@ -12,7 +12,9 @@ from ggl_lightning.clients import ClassifierLayer, Update
 from ggl_lightning.errors import UserError
 
 
-def infer_labels(update: Update, classifier: ClassifierLayer, count: int = 1) -> InferredLabels:
+def infer_labels(
+    update: Update, classifier: ClassifierLayer, count: int = 1, scaled: bool = False
+) -> InferredLabels:
     """Infers the labels of the private images behind an update.
 
     For cross-entropy, row ``k`` of the last layer's weight gradient is the mean over images of
@@ -30,6 +32,8 @@ def infer_labels(update: Update, classifier: ClassifierLayer, count: int = 1) ->
         update: The received update, finite. One of zeros says nothing: its margin is 0.
         classifier: The client model's last layer, with the weights before training.
         count: Number ``N`` of private images.
+        scaled: Whether a defense may have scaled the update down, so that the bias gradient is no
+            longer a mean over images; see `Defense.hides_scale`.
 
     Raises:
         UserError: If the last layer is frozen, so that the update holds nothing of it.
@@ -46,7 +50,7 @@ def infer_labels(update: Update, classifier: ClassifierLayer, count: int = 1) ->
         layer_weight, layer_bias = (
             each.detach().double().cpu() for each in (layer.weight, layer.bias)
         )
-        found = labels_by_equations(weight, bias, layer_weight, layer_bias, count)
+        found = labels_by_equations(weight, bias, layer_weight, layer_bias, count, scaled)
     if found is not None:
         return found
     return labels_by_impact(weight, bias, classifier.non_negative, count)

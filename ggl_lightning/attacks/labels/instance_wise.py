@@ -10,6 +10,7 @@ from torch import Tensor
 from ggl_lightning.attacks.labels.inferred import InferredLabels
 
 BY_EQUATIONS = "counts solved for from mean embeddings"
+BY_SCALED_EQUATIONS = "counts and scale solved for from mean embeddings"
 
 _SHRINKAGE = 0.3
 """What a class's own embedding is mixed with the common one by, in mean squared bias gradients."""
@@ -22,14 +23,23 @@ _CONTRADICTION = 0.05
 """Entries of the bias gradient must sum to 0. Of their magnitudes' sum, what is too much."""
 
 _UNDECIDED = 0.7
-"""With two classes, the largest probability at which the mean embedding is trusted."""
+"""With two classes, and where the scale is not known, the largest probability of mean embeddings at
+which they are trusted."""
+
+_SCALES = 1000
+"""Factors that are tried between 1 and the largest, evenly on a logarithmic axis."""
+
+_LARGEST_SCALE = 1000.0
+
+_CLEAR_SCALED_ROUNDING = 0.05
+"""The same as `_CLEAR_ROUNDING` where so many factors are tried."""
 
 _SURE_SUM = 1e3
 """Weight of the equation that counts sum to ``N``, which holds exactly."""
 
 
 def labels_by_equations(
-    weight: Tensor, bias: Tensor, layer_weight: Tensor, layer_bias: Tensor, count: int
+    weight: Tensor, bias: Tensor, layer_weight: Tensor, layer_bias: Tensor, count: int, scaled: bool
 ) -> InferredLabels | None:
     """Infers how many images of each class a batch has, from its gradient (Ma et al. 2023, iLRG).
 
@@ -48,12 +58,17 @@ def labels_by_equations(
     ``P`` in units of that of counts drawn at random). Both vanish where all images look alike to
     the last layer, as in models that are not trained: the counts are exact then.
 
+    A defense that scales an update down leaves the quotients as they are, but not ``g``: of the
+    factors that could make up for it, that one is taken whose counts are whole numbers, if the
+    model is undecided.
+
     Args:
         weight: Gradient of the last layer's weight, ``(K, D)``, in float64.
         bias: That of its bias, ``(K,)``.
         layer_weight: The layer's weight that the client started from, ``(K, D)``.
         layer_bias: Its bias, ``(K,)``.
         count: Number ``N`` of images.
+        scaled: Whether the update may have been scaled down.
 
     Returns:
         None where the equations cannot be trusted: if the bias gradient is zero or contradicts
@@ -67,18 +82,56 @@ def labels_by_equations(
     if float(bias.sum().abs()) > _CONTRADICTION * float(bias.abs().sum()):
         return None
     probabilities = (_embeddings(weight, bias) @ layer_weight.T + layer_bias).softmax(dim=1)
-    if classes == 2 and float(probabilities.max()) > _UNDECIDED:
+    undecided = float(probabilities.max()) <= _UNDECIDED
+    if classes == 2 and not undecided:
         return None
     solved = _solve(probabilities, bias, count)
     if not bool((solved.abs() < 2 * count).all()):
         return None
-    counts = _whole(solved, _certain(bias, count), count)
+    found = _labels(
+        solved, _whole(solved, _certain(bias, count), count), _CLEAR_ROUNDING, BY_EQUATIONS
+    )
+    if found is None and scaled and undecided and classes > 2:
+        change = _solve(probabilities, 2 * bias, count) - solved
+        return _rescaled(solved - change, change, count)
+    return found
+
+
+def _labels(solved: Tensor, counts: Tensor, clear: float, way: str) -> InferredLabels | None:
     off = (solved - counts).abs()
-    # At most N classes occur: that all others are near 0 says nothing.
-    if math.sqrt(float(off.square().sum()) / min(classes, count)) > _CLEAR_ROUNDING:
+    if _rounding(off, int(counts.sum())) > clear:
         return None
-    labels = torch.arange(classes).repeat_interleave(counts).tolist()
-    return InferredLabels(labels, max(0.0, 1 - 2 * float(off.max())), BY_EQUATIONS)
+    labels = torch.arange(len(counts)).repeat_interleave(counts).tolist()
+    return InferredLabels(labels, max(0.0, 1 - 2 * float(off.max())), way)
+
+
+def _rounding(off: Tensor, count: int) -> float:
+    """The root mean square of what counts are off whole numbers.
+
+    At most N classes occur: that all others are near 0 says nothing.
+    """
+    return math.sqrt(float(off.square().sum()) / min(len(off), count))
+
+
+def _rescaled(level: Tensor, change: Tensor, count: int) -> InferredLabels | None:
+    """Labels by the factor ``s`` at which ``level + s * change`` are closest to whole numbers."""
+    falling = change < 0
+    if not bool(falling.any()):
+        return None
+    # Beyond the largest, some count would be below 0 by more than rounding.
+    largest = float(((level + _CLEAR_ROUNDING)[falling] / -change[falling]).min())
+    if largest <= 1:
+        return None
+    scales = torch.logspace(
+        0, math.log10(min(largest, _LARGEST_SCALE)), _SCALES, dtype=level.dtype
+    ).unsqueeze(1)
+    solved = level + scales * change
+    counts = solved.round().clamp(min=0)
+    off = (solved - counts).square().sum(dim=1)
+    best = int(off.masked_fill(counts.sum(dim=1) != count, math.inf).argmin())
+    if int(counts[best].sum()) != count:
+        return None
+    return _labels(solved[best], counts[best].long(), _CLEAR_SCALED_ROUNDING, BY_SCALED_EQUATIONS)
 
 
 def _embeddings(weight: Tensor, bias: Tensor) -> Tensor:
