@@ -14,12 +14,14 @@ from ggl_lightning.audit.report.estimates import (
     format_number,
     format_significant,
 )
+from ggl_lightning.audit.report.figures.identification import draw_identification
 from ggl_lightning.audit.report.figures.loss_curves import POINTS, draw_loss_curves
 from ggl_lightning.audit.report.groups import Group
 from ggl_lightning.audit.report.losses import LossCurve, NoCurveError, read_curve
 from ggl_lightning.audit.report.palette import HUES, Palette
 from ggl_lightning.audit.report.strengths import find_sweeps
 from ggl_lightning.audit.report.thumbnails import NoPictureError, make_thumbnail
+from ggl_lightning.metrics import identification_bound
 
 HEADER = "trial,round,evaluations,loss_mean,loss_min,loss_best\n"
 
@@ -126,6 +128,44 @@ def test_sweeps_vary_one_parameter_of_one_class():
     noise = [[(g.defense, g.attack) for g in line] for line in found["Noise", "std"]]
     assert noise == [[("low", a), ("high", a)] for a in ("cma", "adam")]
     assert [[g.defense for g in line] for line in found["DP", "noise"]] == [["dp1", "dp2"]]
+
+
+def identified(defense, noise, **rates):
+    """A group whose private images are identified at a rate by what is named."""
+    entries = {
+        by: {
+            "decoys": 9,
+            "top1": {"rate": rate, "low": 0.0, "high": 1.0, "count": 5, "chance": 0.1},
+        }
+        for by, rate in rates.items()
+    }
+    multiplier = {"missing": "no noise"}
+    if noise is not None:
+        multiplier = {"value": noise}
+        for entry in entries.values():
+            entry["top1"]["mechanism_bound"] = identification_bound(noise, 9)
+    entry = {
+        "defense": defense,
+        "attack": "cma",
+        "identification": entries,
+        "noise_multiplier": multiplier,
+    }
+    return Group(entry, "psnr")
+
+
+def test_identification_is_drawn_beside_the_bound_only_where_there_is_one():
+    palette = Palette(["none", "dp", "strong"], ["cma"], {})
+    assert draw_identification([identified("none", None, update=1.0)], palette) is None
+    assert draw_identification([identified("dp", 2.0)], palette) is None
+    groups = [
+        identified("none", None, update=1.0),
+        identified("dp", 1.0, pixel=0.2, update=0.4),
+        identified("strong", 5.0, pixel=0.1, update=0.0),
+    ]
+    said = str(draw_identification(groups, palette))
+    assert "dp under cma: 40.0% of at most 38.9% at 1.00" in said
+    assert "strong under cma: 10.0% of at most 14.0% at 5.00" in said
+    assert "none under cma" not in said
 
 
 def pixels(thumbnail):
