@@ -6,7 +6,10 @@ a bootstrap interval over updates. Beside it stands what the same search finds f
 other images of the same labels: what the prior and the matching of a batch give without a leak.
 
     python benchmarks/client_leakage.py --root DATA --prior prior.safetensors --json numbers.json
+    python benchmarks/client_leakage.py --root DATA --attack learned --images 50 --learned 1000
 
+With ``--attack learned`` ways of one image in an update are attacked by learned inversion from
+``--learned`` public images instead.
 All updates of one way hold ``--images`` private images together, so that ways are equally sure.
 """
 
@@ -26,7 +29,13 @@ from numbers_out import hand_over
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ggl_lightning.attacks import GenerativeGradientLeakage, Received, Target
+from ggl_lightning.attacks import (
+    Attack,
+    GenerativeGradientLeakage,
+    LearnedInversion,
+    Received,
+    Target,
+)
 from ggl_lightning.attacks.searches import AdamSearch
 from ggl_lightning.audit.run.matching import match_to_originals
 from ggl_lightning.audit.run.received_update import sent_record
@@ -70,6 +79,11 @@ def ways(rate: float) -> Iterator[Way]:
         yield Way(name, 4, local(rate, steps=steps))
     name = "difference, train mode, 8 images in batches of 4, order unknown"
     yield Way(name, 8, local(rate, epochs=1, batch_size=4))
+    for mode in ("train", "frozen"):
+        yield Way(f"gradient, {mode} mode, batch 1", 1, PlainGradient(mode=mode))
+    for steps in (1, 2, 4, 8):
+        name = f"difference, train mode, batch 1, local steps {steps}"
+        yield Way(name, 1, local(rate, steps=steps))
     for epochs in (1, 4):
         yield Way(f"gradient, eval mode, batch 1, trained {epochs} epochs", 1, PlainGradient(),
                   epochs_trained=epochs)  # fmt: skip
@@ -96,7 +110,7 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def found_psnr(
-    way: Way, target: Target, attack: GenerativeGradientLeakage, batch: tuple[Tensor, Tensor],
+    way: Way, target: Target, attack: Attack, batch: tuple[Tensor, Tensor],
     behind: tuple[Tensor, Tensor], seed: int,
 ) -> float:  # fmt: skip
     """Mean PSNR in dB of ``batch`` in what is found from the update of ``behind``."""
@@ -126,6 +140,8 @@ def main() -> None:
     parser.add_argument("--root", required=True, help="CelebA's folder")
     parser.add_argument("--prior", help="a prior's file; the shipped prior if none")
     parser.add_argument("--images", type=int, default=16, help="private images of each way")
+    parser.add_argument("--attack", choices=["adam", "learned"], default="adam")
+    parser.add_argument("--learned", type=int, default=1000, help="public images to learn from")
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--restarts", type=int, default=2)
@@ -143,13 +159,17 @@ def main() -> None:
         each.to(device) for each in spread_images(options.root, "test", options.images)
     )
     pool = tuple(each.to(device) for each in spread_images(options.root, "valid", 200))
-    attack = GenerativeGradientLeakage(
+    attack: Attack = GenerativeGradientLeakage(
         AdamSearch(restarts=options.restarts), budget=options.steps, known_label=True
     )
+    learns = options.attack == "learned"
+    if learns:
+        attack = LearnedInversion(public_images=options.learned, known_label=True)
+        public, _ = spread_images(options.root, "train", options.learned)
     models = {0: model}
     numbers: dict[str, object] = {"arguments": {k: str(v) for k, v in vars(options).items()}}
     for way in ways(options.rate):
-        if options.only not in way.name:
+        if options.only not in way.name or (learns and way.images > 1):
             continue
         if way.epochs_trained not in models:
             images, answers = spread_images(options.root, "train", options.public)
@@ -157,7 +177,10 @@ def main() -> None:
                 model, images.to(device), answers.to(device), way.epochs_trained
             )
         client = models[way.epochs_trained]
-        target = Target(client, find_classifier_layer(client, private[:2]), prior)
+        classifier = find_classifier_layer(client, private[:2])
+        target = Target(
+            client, classifier, prior, (lambda count: public[:count]) if learns else None
+        )
         started, leaked, without = time.perf_counter(), [], []
         for first in range(0, len(private) - way.images + 1, way.images):
             batch = private[first : first + way.images], labels[first : first + way.images]

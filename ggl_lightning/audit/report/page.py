@@ -16,6 +16,7 @@ from ggl_lightning.audit.report.comparison_grid import header_spans, make_grid
 from ggl_lightning.audit.report.figures.identification import best_rank, draw_identification
 from ggl_lightning.audit.report.figures.loss_curves import draw_loss_curves
 from ggl_lightning.audit.report.figures.privacy_utility import draw_privacy_utility
+from ggl_lightning.audit.report.figures.reliability import draw_reliability
 from ggl_lightning.audit.report.figures.strength import draw_strength
 from ggl_lightning.audit.report.groups import Group
 from ggl_lightning.audit.report.losses import LossCurve, NoCurveError, read_curve
@@ -93,6 +94,7 @@ def render_page(results: Results, statistics: Mapping[str, Any], groups: Sequenc
         without_point=_without_point(groups),
         utility_table=utility_table(results.utility),
         strengths=_strength_figures(groups, palette),
+        reliability=draw_reliability(results.rows, palette),
         grid=grid,
         grid_spans=header_spans(grid.columns[1:]),
         losses=losses,

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
-from ggl_lightning.audit.plan.controls import role_of
+from ggl_lightning.audit.plan.controls import bound, role_of
 from ggl_lightning.audit.plan.roles import ATTACK, Role
+from ggl_lightning.audit.results.row import is_member
 from ggl_lightning.audit.results.schema import Row, is_done
 from ggl_lightning.audit.results.values import image_of
 from ggl_lightning.errors import UserError
@@ -54,6 +55,10 @@ class ResultIndex:
             row: The attack's case.
         """
         found = self._cases.get(_identity(row, role))
+        if found is None and role == bound() and is_member(row):
+            # No member can do better than the attack that it belongs to.
+            owner = {**row, "attack": row["attack"].partition("/")[0]}
+            found = self._cases.get(_identity(owner, role))
         return found if found is not None and is_done(found) else None
 
     def utility(self, defense: str) -> list[Row]:

@@ -16,12 +16,14 @@ from ggl_lightning.audit.report.estimates import (
 )
 from ggl_lightning.audit.report.figures.identification import draw_identification
 from ggl_lightning.audit.report.figures.loss_curves import POINTS, draw_loss_curves
+from ggl_lightning.audit.report.figures.reliability import draw_reliability
 from ggl_lightning.audit.report.groups import Group
 from ggl_lightning.audit.report.losses import LossCurve, NoCurveError, read_curve
 from ggl_lightning.audit.report.palette import HUES, Palette
 from ggl_lightning.audit.report.strengths import find_sweeps
 from ggl_lightning.audit.report.thumbnails import NoPictureError, make_thumbnail
 from ggl_lightning.metrics import identification_bound
+from tests.audit.result_rows import case
 
 HEADER = "trial,round,evaluations,loss_mean,loss_min,loss_best\n"
 
@@ -219,3 +221,17 @@ def test_numbers_are_written_for_readers():
         "1 h 0 min",
         "2 d 7 h",
     ]
+
+
+def test_reliability_compares_what_attacks_expected_with_what_came(tmp_path):
+    rows = [
+        case(image=i, attack="learned", mse=4 / 10**2, predicted_mse=4 / 10 ** (1.9 - 0.1 * i))
+        for i in range(3)
+    ]
+    silent = [case(image=i, attack="cma", mse=0.1, predicted_mse=None) for i in range(2)]
+    null = case(role="null_noise", attack="learned", mse=0.3, predicted_mse=0.2)
+    palette = Palette(["none"], ["learned", "cma"], {"none": {}})
+    drawn = str(draw_reliability([*rows, *silent, null], palette))
+    # 20 dB came where 19, 18 and 17 were expected.
+    assert "better than expected by 2.00 dB in the mean, and off by 2.00 dB, over 3 cases" in drawn
+    assert draw_reliability(silent, palette) is None

@@ -130,3 +130,10 @@ def test_verdicts_of_no_leak_are_wrong_as_seldom_as_said():
         for seed in range(audits)
     )
     assert false <= 8  # three standard deviations above 5%
+
+
+def test_a_member_is_measured_against_the_bound_of_what_it_belongs_to():
+    rows = audit({"standard": 3.0, "standard/learned": 3.0})
+    rows = [r for r in rows if r["role"] != "bound" or r["attack"] == "standard"]
+    groups = {each["attack"]: each for each in compute_statistics(rows)["groups"]}
+    assert 0 < groups["standard/learned"]["leakage"]["psnr"]["value"] < 1
