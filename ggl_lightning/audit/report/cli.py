@@ -1,10 +1,12 @@
-"""The report command: builds the report again, or merges several runs into one."""
+"""The report command: builds the report again, merges runs into one, or compares two."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ggl_lightning.audit.report.build import build_report
+from ggl_lightning.audit.report.comparison_page import comparison_text, write_comparison
+from ggl_lightning.audit.report.run_comparison import compare_runs
 from ggl_lightning.command_line.parsers import PlainParser
 from ggl_lightning.command_names import as_called
 from ggl_lightning.errors import UserError
@@ -12,7 +14,7 @@ from ggl_lightning.user_paths import argument_path
 
 
 def main(args: list[str]) -> int:
-    """Builds a report and prints where it is.
+    """Builds a report and prints where it is; with ``--compare``, prints how two runs differ.
 
     Args:
         args: Arguments after ``report``.
@@ -22,7 +24,7 @@ def main(args: list[str]) -> int:
 
     Raises:
         UserError: If there are several runs and no ``--output``, ``--output`` is another run's
-            folder, or `build_report` refuses.
+            folder, `build_report` refuses, or two runs cannot be compared.
     """
     parser = PlainParser(
         prog=f"{as_called('ggl-audit')} report",
@@ -37,8 +39,28 @@ def main(args: list[str]) -> int:
         metavar="DIR",
         help="where to write; by default the run folder itself, if it is the only one",
     )
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="paired differences of two runs on the same private images, the first minus the "
+        "second; with --output they are written too",
+    )
     arguments = parser.parse_args(args)
+    if arguments.compare:
+        return _compare(arguments.run_dir, arguments.output)
     print(build_report(arguments.run_dir, _output(arguments.run_dir, arguments.output)))
+    return 0
+
+
+def _compare(run_dirs: list[Path], output: Path | None) -> int:
+    if len(run_dirs) != 2:
+        raise UserError(f"--compare takes two run folders: {len(run_dirs)} are given.")
+    if output is not None:
+        output = _output(run_dirs, output)
+    comparison = compare_runs(*run_dirs)
+    print(comparison_text(comparison))
+    if output is not None:
+        print(write_comparison(comparison, output))
     return 0
 
 

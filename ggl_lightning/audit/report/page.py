@@ -64,17 +64,9 @@ def render_page(results: Results, statistics: Mapping[str, Any], groups: Sequenc
     plotted = [*(worst_case_groups(worst, groups) if several else []), *groups]
     grid = make_grid(results)
     losses, without_losses, losses_left_out = _loss_figures(results, palette)
-    script = _asset("report.js")
-    environment = Environment(
-        loader=PackageLoader("ggl_lightning.audit.report", _TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("report.html.j2").render(
-        style=Markup(_asset("report.css")),
+    script = asset("report.js")
+    return environment().get_template("report.html.j2").render(
+        style=Markup(asset("report.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         overview=overview(results),
@@ -107,7 +99,20 @@ def render_page(results: Results, statistics: Mapping[str, Any], groups: Sequenc
     )
 
 
-def _asset(name: str) -> str:
+def environment() -> Environment:
+    """What renders the pages' templates."""
+    return Environment(
+        loader=PackageLoader("ggl_lightning.audit.report", _TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def asset(name: str) -> str:
+    """The text of a file beside the templates."""
     folder = resources.files("ggl_lightning.audit.report") / _TEMPLATES
     return (folder / name).read_text(encoding="utf-8")
 

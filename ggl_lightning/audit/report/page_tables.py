@@ -62,7 +62,7 @@ def verdict_table(groups: Sequence[Group], verdicts: Sequence[Verdict]) -> Table
                     for by in by_names
                     for top in TOP
                 ),
-                *(table.number(group.metric(metric), _digits(metric)) for metric in metrics),
+                *(table.number(group.metric(metric), digits_of(metric)) for metric in metrics),
                 table.number(group.label_accuracy, 0, percent=True),
                 table.number(group.attribute_agreement, 0, percent=True),
                 table.number(group.utility, 1, percent=True),
@@ -104,7 +104,8 @@ def _with_unit(metric: str) -> str:
     return METRICS[metric].title_with_unit if metric in METRICS else metric
 
 
-def _digits(metric: str) -> int:
+def digits_of(metric: str) -> int:
+    """How many decimals a metric is shown with."""
     return METRICS[metric].rounded if metric in METRICS else 3
 
 
@@ -139,14 +140,14 @@ def differences_table(differences: Sequence[Mapping[str, Any]], attacks: Sequenc
     )
     for entry in ordered[:MOST_ROWS]:
         difference = read_estimate(entry, "mean", "not computed")
-        digits = _digits(entry["metric"]) + 1
+        digits = digits_of(entry["metric"]) + 1
         table.rows.append(
             [
                 Cell(f"{entry['defense_a']} \N{MINUS SIGN} {entry['defense_b']}"),
                 Cell(entry["attack"], attack=entry["attack"]),
                 text_cell(metric_title(entry["metric"])),
                 table.number(difference, digits),
-                *(_p_value(entry.get(name)) for name in ("p_value", "p_adjusted")),
+                *(p_value_cell(entry.get(name)) for name in ("p_value", "p_adjusted")),
                 text_cell(None)
                 if difference.count is None
                 else Cell(str(difference.count), sort=difference.count),
@@ -261,7 +262,8 @@ def _kind(row: Row) -> str:
     return role_of(row["role"]).title if "role" in row else "utility"
 
 
-def _p_value(value: float | None) -> Cell:
+def p_value_cell(value: float | None) -> Cell:
+    """A cell for a p-value; ``—`` for None."""
     if value is None:
         return text_cell(None)
     return Cell("< 0.0001" if value < 1e-4 else format_significant(value, 2), sort=value)

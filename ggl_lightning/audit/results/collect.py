@@ -107,7 +107,7 @@ def collect(run_dirs: Sequence[Path]) -> Results:
     """
     if not run_dirs:
         raise UserError("No run folder was given: name at least one.")
-    labels = _labels(run_dirs)
+    labels = run_labels(run_dirs)
     cases, utility = _Merged(), _Merged()
     shared = Shared()
     unreadable: list[Unreadable] = []
@@ -211,8 +211,15 @@ def _add(
     return 1
 
 
-def _labels(run_dirs: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that differ: a report must not depend on where it is built."""
+def run_labels(run_dirs: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that differ: a report must not depend on where it is built.
+
+    Args:
+        run_dirs: The run folders.
+
+    Raises:
+        UserError: If a folder is named twice.
+    """
     parts = [path.resolve().parts for path in run_dirs]
     if len(set(parts)) < len(parts):
         raise UserError(f"A run folder is named twice: {', '.join(map(str, run_dirs))}.")

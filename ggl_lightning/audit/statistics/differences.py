@@ -30,19 +30,20 @@ def defense_differences(index: ResultIndex) -> list[dict[str, Any]]:
     for attack in dict.fromkeys(attack for _, attack in index.groups):
         defenses = [defense for defense, of in index.groups if of == attack]
         for metric in (compared.name for compared in compared_metrics()):
-            values = {name: _values(index.groups[name, attack], metric) for name in defenses}
+            values = {name: values_by_case(index.groups[name, attack], metric) for name in defenses}
             if not any(values.values()):
                 continue
             found += [
                 {"attack": attack, "metric": metric, "defense_a": a, "defense_b": b}
-                | _difference(values[a], values[b])
+                | paired_difference(values[a], values[b])
                 for a, b in combinations(defenses, 2)
             ]
-    _adjust(found)
+    adjust(found)
     return found
 
 
-def _values(cases: list[Row], metric: str) -> dict[tuple[Image, int], float]:
+def values_by_case(cases: list[Row], metric: str) -> dict[tuple[Image, int], float]:
+    """A metric by image and seed, of the finished cases that have it."""
     return {
         (image_of(row), row["seed"]): value
         for row in cases
@@ -50,9 +51,14 @@ def _values(cases: list[Row], metric: str) -> dict[tuple[Image, int], float]:
     }
 
 
-def _difference(
+def paired_difference(
     a: dict[tuple[Image, int], float], b: dict[tuple[Image, int], float]
 ) -> dict[str, Any]:
+    """The mean over images of a minus b; cases are paired by image and seed.
+
+    Returns:
+        What `PairedDifference` computes, or ``missing``.
+    """
     shared = sorted(a.keys() & b.keys())
     if not shared:
         return {"missing": "no image and seed has both"}
@@ -66,7 +72,8 @@ def _difference(
     return computed(statistic)
 
 
-def _adjust(differences: list[dict[str, Any]]) -> None:
+def adjust(differences: list[dict[str, Any]]) -> None:
+    """Adds ``p_adjusted`` to what `paired_difference` gave, over the whole list."""
     for difference in differences:
         if "mean" in difference:
             difference["p_adjusted"] = None
