@@ -65,37 +65,43 @@ def render_page(results: Results, statistics: Mapping[str, Any], groups: Sequenc
     grid = make_grid(results)
     losses, without_losses, losses_left_out = _loss_figures(results, palette)
     script = asset("report.js")
-    return environment().get_template("report.html.j2").render(
-        style=Markup(asset("report.css")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        overview=overview(results),
-        results=results,
-        palette=palette,
-        marker_shapes={attack: Markup(MARKERS[palette.marker(attack)]) for attack in attacks},
-        headline=metric_title(groups[0].headline) if groups else "",
-        worst_case_table=worst_case_table(worst),
-        worst_cases=worst,
-        legend_attacks=attacks,
-        verdict_table=verdict_table(groups, verdicts),
-        verdicts=list(zip(groups, verdicts, strict=True)),
-        leakage_table=leakage_table(groups),
-        identification=draw_identification(groups, palette),
-        without_bound=_without_bound(groups),
-        privacy_utility=draw_privacy_utility(plotted, palette),
-        without_point=_without_point(groups),
-        utility_table=utility_table(results.utility),
-        strengths=_strength_figures(groups, palette),
-        reliability=draw_reliability(results.rows, palette),
-        grid=grid,
-        grid_spans=header_spans(grid.columns[1:]),
-        losses=losses,
-        without_losses=without_losses,
-        losses_left_out=losses_left_out,
-        most_curves=MOST_CURVES,
-        differences_table=differences_table(statistics.get("differences") or [], results.attacks),
-        failures_table=failures_table(results),
-        missing_table=missing_metrics_table(statistics, results.rows),
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            style=Markup(asset("report.css")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            overview=overview(results),
+            results=results,
+            palette=palette,
+            marker_shapes={attack: Markup(MARKERS[palette.marker(attack)]) for attack in attacks},
+            headline=metric_title(groups[0].headline) if groups else "",
+            worst_case_table=worst_case_table(worst),
+            worst_cases=worst,
+            legend_attacks=attacks,
+            verdict_table=verdict_table(groups, verdicts),
+            verdicts=list(zip(groups, verdicts, strict=True)),
+            leakage_table=leakage_table(groups),
+            identification=draw_identification(groups, palette),
+            without_bound=_without_bound(groups),
+            privacy_utility=draw_privacy_utility(plotted, palette),
+            without_point=_without_point(groups),
+            utility_table=utility_table(results.utility),
+            strengths=_strength_figures(groups, palette),
+            reliability=draw_reliability(results.rows, palette),
+            grid=grid,
+            grid_spans=header_spans(grid.columns[1:]),
+            losses=losses,
+            without_losses=without_losses,
+            losses_left_out=losses_left_out,
+            most_curves=MOST_CURVES,
+            differences_table=differences_table(
+                statistics.get("differences") or [], results.attacks
+            ),
+            failures_table=failures_table(results),
+            missing_table=missing_metrics_table(statistics, results.rows),
+        )
     )
 
 

@@ -62,7 +62,7 @@ def test_differences_are_paired_by_image(runs, tmp_path, capsys):
     assert content["changed"] == ["another client model"]
     assert (content["only_in_a"], content["only_in_b"], content["unchecked"]) == ([], [], 0)
     printed = capsys.readouterr().out
-    shown = f"{entries['none', 'psnr']['mean']:.3f}"
+    shown = f"{entries['none', 'psnr']['mean']:.2f}"
     [line] = [line for line in printed.splitlines() if line.split()[:3] == ["none", "cma", "PSNR"]]
     assert line.split()[3] == shown
     assert "Not the same in both: another client model." in printed
