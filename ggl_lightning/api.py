@@ -25,6 +25,7 @@ from ggl_lightning.clients import find_classifier_layer
 from ggl_lightning.clients.procedures import ClientProcedure
 from ggl_lightning.clients.validation import client_model_problems
 from ggl_lightning.defenses import Defense, NoDefense
+from ggl_lightning.devices import device_of
 from ggl_lightning.errors import UserError, check_positive
 from ggl_lightning.metrics import (
     InferredLabelAccuracy,
@@ -42,6 +43,7 @@ from ggl_lightning.updates import Recording, UpdateRecord, read_recording
 
 _NO_LINEUP = "no lineup was given"
 _RANDOM_SAMPLES = 100
+_SHIPPED_SIZE = 32  # of the shipped prior's images, in pixels
 
 
 def audit_update(
@@ -71,7 +73,8 @@ def audit_update(
             computed at the weights that the model has: by name, or as a list in
             ``model.parameters()`` order, one for each that requires gradients.
         model: The client model. With a recording its weights are taken from that.
-        prior: The attacker's prior; None for the shipped one, of drawn faces of 32x32 pixels.
+        prior: The attacker's prior; None for the shipped one, of drawn faces, where images have its
+            32x32 pixels, and for none where they have others.
         images: The private images ``(N, 3, H, W)`` in ``[-1, 1]``, if they are known: then it is
             measured how close the attacks come.
         labels: Their labels ``(N,)``, if they are known: whether inferred ones are right, and what
@@ -79,7 +82,8 @@ def audit_update(
         lineup: Other images ``(M, 3, H, W)`` in ``[-1, 1]``, among which the first private image is
             to be identified.
         public: Images ``(M, 3, H, W)`` in ``[-1, 1]`` that the attacker has of the same kind: what
-            attacks learn from that learn first, in place of samples of the prior.
+            attacks learn from that learn first, in place of samples of the prior. Without a prior
+            they stand for chance, too.
         count: Private images behind the update; taken from ``images``, ``labels`` or the record if
             None.
         kind: Of bare tensors: a gradient, or a difference (weights after minus before).
@@ -98,24 +102,32 @@ def audit_update(
     Raises:
         UserError: With everything that stands in the way, before the first attack.
     """
-    prior = (WGANGPPrior() if prior is None else prior).eval()
+    size = _image_size(model, prior, images, lineup, public)
+    if prior is None and size == _SHIPPED_SIZE:
+        prior = WGANGPPrior()
+    if prior is not None:
+        prior = prior.eval()
     recording = _recording(update, model, kind)
     number = _count(recording.record, images, labels, count)
     loaded = RecordedUpdate(
-        "update", recording, _on(model, prior.device), procedure=procedure, count=number
+        "update",
+        recording,
+        model if prior is None else _on(model, prior.device),
+        procedure=procedure,
+        count=number,
     ).load()
     record, model, believed = loaded.record, loaded.model, loaded.procedure
     problems = Problems()
-    problems.extend(_shape_problems(images, labels, lineup, public, prior))
-    shape = (3, prior.image_size, prior.image_size)
+    problems.extend(_shape_problems(images, labels, lineup, public, size, prior))
+    shape = (3, size, size)
     examples = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    examples = examples.to(prior.device)
+    examples = examples.to(device_of(model))
     largest = None if labels is None or labels.numel() == 0 else int(labels.max())
     problems.extend(client_model_problems(model, examples, largest))
     problems.raise_if_any()
     problems.extend(believed.problems(model, shape, number))
     taken = None if public is None else _evenly(public)
-    target = Target(model, find_classifier_layer(model, examples), prior, taken)
+    target = Target(model, find_classifier_layer(model, examples), prior, taken, image_size=size)
     chosen = _fitting(attacks, budget, target, number, believed, problems)
     left_out: dict[str, str] = {}
     if labels is None and any(attack.known_label for attack in chosen.values()):
@@ -150,12 +162,21 @@ def audit_update(
             "client model": type(model).__name__,
             "procedure": f"{type(believed).__name__} ({believed.batch_norm_mode} mode)",
             "defense": "none" if defense is None else type(defense).__name__,
-            "prior": type(prior).__name__,
+            "prior": "none" if prior is None else type(prior).__name__,
         },
     )
     if out_dir is not None:
         found.save(out_dir)
     return found
+
+
+def _image_size(model: nn.Module, prior: Prior | None, *given: Tensor | None) -> int:
+    """Height and width of images: the prior's, those of images that are given, or the model's."""
+    if prior is not None:
+        return prior.image_size
+    widths = [each.shape[-1] for each in given if each is not None and each.dim() == 4]
+    said = getattr(model, "image_size", None)
+    return next(iter([*widths, *([said] if isinstance(said, int) else [])]), _SHIPPED_SIZE)
 
 
 def _evenly(public: Tensor) -> Callable[[int], Tensor]:
@@ -230,17 +251,21 @@ def _shape_problems(
     labels: Tensor | None,
     lineup: Tensor | None,
     public: Tensor | None,
-    prior: Prior,
+    size: int,
+    prior: Prior | None,
 ) -> list[str]:
     problems = []
-    expected = (3, prior.image_size, prior.image_size)
+    expected = (3, size, size)
     for name, given in (("images", images), ("lineup", lineup), ("public", public)):
         if given is None:
             continue
         if given.dim() != 4 or tuple(given.shape[1:]) != expected:
+            wanted = f"(N, {', '.join(map(str, expected))})"
             problems.append(
-                f"{name} has shape {tuple(given.shape)}: the prior generates {expected}, so give "
-                f"(N, {', '.join(map(str, expected))}) or another prior."
+                f"{name} has shape {tuple(given.shape)}: give {wanted}, as all images."
+                if prior is None
+                else f"{name} has shape {tuple(given.shape)}: the prior generates {expected}, so "
+                f"give {wanted} or another prior."
             )
         elif not given.is_floating_point() or not bool((given.abs() <= 1).all()):
             problems.append(
@@ -302,7 +327,7 @@ class _Scorer:
         self._labels = labels
         self._lineup = lineup
         self._metrics = build_reconstruction_metrics(
-            target.model, target.classifier.layer, target.prior.image_size
+            target.model, target.classifier.layer, target.image_shape[-1]
         )
 
     def __call__(
@@ -350,21 +375,34 @@ class _Scorer:
         return {"rank_update": rank_of_first(found)}, {}
 
     def chance(self, results: Mapping[str, AttackResult], seed: int) -> dict[str, float]:
-        """The mean PSNR and MSE of random samples of the prior with the labels assumed."""
+        """The mean PSNR and MSE of random samples of the prior with the labels assumed.
+
+        Without a prior, of public images; nothing if there are none.
+        """
         if self._images is None or not results:
             return {}
-        prior = self._target.prior
+        target = self._target
+        if target.prior is None and target.public is None:
+            return {}
         labels = next(iter(results.values())).finding.labels
         generator = torch.Generator().manual_seed(seed)
         psnr, mse = [], []
         for image, label in zip(self._images, labels, strict=True):
-            latents = prior.sample(_RANDOM_SAMPLES, generator)
-            of_class = torch.full((len(latents),), int(label), device=prior.device)
-            with torch.no_grad():
-                samples = generate_in_batches(prior, latents, of_class)
+            samples = self._random(int(label), generator)
             psnr.append(mean_psnr(samples, image))
             mse.append((samples - image).square().mean().item())
         return {"psnr": sum(psnr) / len(psnr), "mse": sum(mse) / len(mse)}
+
+    def _random(self, label: int, generator: torch.Generator) -> Tensor:
+        """Random images ``(M, 3, H, W)``, of the label where there is a prior."""
+        prior, public = self._target.prior, self._target.public
+        if prior is None:
+            assert public is not None
+            return public(_RANDOM_SAMPLES).to(self._target.device)
+        latents = prior.sample(_RANDOM_SAMPLES, generator)
+        of_class = torch.full((len(latents),), label, device=prior.device)
+        with torch.no_grad():
+            return generate_in_batches(prior, latents, of_class)
 
 
 def _all(names: Sequence[str], reason: str) -> dict[str, str]:

@@ -75,8 +75,9 @@ class AuditedUpdate:
 
     Attributes:
         results: By the attacks' names, in the order in which they were run.
-        chance: The mean scores of random samples of the prior: what is found without the update.
-            Empty if no private image was given.
+        chance: The mean scores of random samples of the prior, or of public images without one:
+            what is found without the update. Empty if no private image was given, or there are
+            neither.
         left_out: Attacks that were not run, with the reason.
         images: The private images ``(N, 3, H, W)`` in ``[-1, 1]``, if they were given.
         description: What was audited, in words: kind, count, procedure, defense, prior.

@@ -16,6 +16,8 @@ from ggl_lightning.attacks.searches.loop import Notify
 from ggl_lightning.attacks.searches.snapshots import RoundLosses, TrialSnapshot
 from ggl_lightning.clients import ClassifierLayer
 from ggl_lightning.clients.procedures import ClientProcedure, Kind
+from ggl_lightning.devices import device_of
+from ggl_lightning.errors import UserError
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.priors.batched import generate_in_batches
 
@@ -28,29 +30,56 @@ class Target:
 
     Attributes:
         model: The client model with the weights that the client begins with, in eval mode, on the
-            prior's device.
+            prior's device if there is one.
         classifier: Its last layer.
-        prior: The attacker's prior, in eval mode.
+        prior: The attacker's prior, in eval mode; None if it has none.
         public: Images ``(M, 3, H, W)`` in ``[-1, 1]`` that the attacker has of the same kind as
             the private ones, as a function of how many it wants at most; None if it has none.
         fits: Where attacks that learn first keep what they have learnt.
+        image_size: Height and width of images, in pixels; the prior's if there is one.
+
+    Raises:
+        UserError: If there is neither a prior nor an image size.
     """
 
     model: nn.Module
     classifier: ClassifierLayer
-    prior: Prior
+    prior: Prior | None
     public: Callable[[int], Tensor] | None = None
     fits: Fits = field(default_factory=MemoryFits)
+    image_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.prior is None and self.image_size is None:
+            raise UserError("A target without a prior has no image size: give image_size.")
 
     @property
     def device(self) -> torch.device:
         """Where everything is computed."""
-        return self.prior.device
+        return device_of(self.model) if self.prior is None else self.prior.device
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Shape of an image, ``(3, H, W)``."""
-        return (3, self.prior.image_size, self.prior.image_size)
+        size = self.image_size if self.prior is None else self.prior.image_size
+        assert size is not None
+        return (3, size, size)
+
+    @property
+    def required_prior(self) -> Prior:
+        """The prior.
+
+        Raises:
+            UserError: If there is none.
+        """
+        if self.prior is None:
+            raise UserError("The attack searches a prior, and there is none: give one.")
+        return self.prior
+
+    @property
+    def has_public_images(self) -> bool:
+        """Whether `public_images` come from anywhere."""
+        return self.public is not None or self.prior is not None
 
     @property
     def public_origin(self) -> str:
@@ -65,12 +94,16 @@ class Target:
 
         Returns:
             ``(M, 3, H, W)`` in ``[-1, 1]``.
+
+        Raises:
+            UserError: If there is no prior either.
         """
         if self.public is not None:
             return self.public(count)
-        latents = self.prior.sample(count, torch.Generator().manual_seed(_PUBLIC_SEED))
+        prior = self.required_prior
+        latents = prior.sample(count, torch.Generator().manual_seed(_PUBLIC_SEED))
         labels = torch.zeros(count, dtype=torch.long, device=self.device)
-        return generate_in_batches(self.prior, latents, labels)
+        return generate_in_batches(prior, latents, labels)
 
 
 @dataclass(frozen=True)
@@ -169,9 +202,15 @@ class Attack(ABC):
             procedure: The client's procedure.
         """
         found: list[str] = []
+        if self.needs_prior and target.prior is None:
+            found.append(
+                f"{type(self).__name__} searches what a prior generates, and there is no prior: "
+                "give one (model.prior), or leave that attack out."
+            )
         if self.believes is not None:
-            found = self.believes.problems(target.model, target.image_shape, count)
-            if not found and self.believes.kind != procedure.kind:
+            disbelieved = self.believes.problems(target.model, target.image_shape, count)
+            found += disbelieved
+            if not disbelieved and self.believes.kind != procedure.kind:
                 found.append(other_kind(self.believes, procedure.kind))
         if not (self.known_label or target.classifier.is_sent):
             found.append(FROZEN_LAST_LAYER)
@@ -180,6 +219,11 @@ class Attack(ABC):
     def believed(self, procedure: ClientProcedure) -> ClientProcedure:
         """What the attacker believes of a client with this procedure; see ``believes``."""
         return procedure if self.believes is None else self.believes
+
+    @property
+    def needs_prior(self) -> bool:
+        """Whether it can do nothing without a prior."""
+        return False
 
     @property
     def needs_public(self) -> int:

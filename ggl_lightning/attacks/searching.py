@@ -202,6 +202,8 @@ class SearchingAttack(Attack):
         found = Problems()
         found.extend(super().problems(target, count, procedure))
         found.of(lambda: layer_weights(self.use_weight, len(trainable_parameters(target.model))))
+        if self.needs_prior and target.prior is None:  # which has been told of
+            return list(found)
         in_the_way = self._spaces.problems(target)
         found.extend(in_the_way)
         if not in_the_way:
@@ -209,6 +211,11 @@ class SearchingAttack(Attack):
             space = self._spaces.space(target, 0, None)
             found.of(lambda: search.start_in(space, count, budget, 0))
         return list(found)
+
+    @property
+    def needs_prior(self) -> bool:
+        """See `Attack.needs_prior`: as the spaces that are searched do."""
+        return self._spaces.needs_prior
 
     @property
     def evaluations(self) -> int:

@@ -57,13 +57,13 @@ class StandardAttack(Attack):
        adaptive; only if the learned answer is expected to have more than half of the mean public
        image's squared error, or there is none.
 
-    Those that do not fit the client model, procedure or batch are left out, and the result says
-    why. The answer: one that is exact; else the one of the lowest expected error
-    (`Finding.predicted_mse`). A search expects nothing of itself. Its answer ``z`` takes the place
-    of the learned one ``x`` only if it leaves less than a quarter as much of the update unexplained
-    (`unexplained_shares`), which no blurred image can, and is nearer: where the errors of both are
-    independent, ``||z - x||^2`` is the sum of their squared errors, and that of ``x`` is known.
-    Without an expectation the least unexplained share decides.
+    Those that do not fit the client model, procedure or batch are left out, as ``ggl`` is without
+    a prior, and the result says why. The answer: one that is exact; else the one of the lowest
+    expected error (`Finding.predicted_mse`). A search expects nothing of itself. Its answer ``z``
+    takes the place of the learned one ``x`` only if it leaves less than a quarter as much of the
+    update unexplained (`unexplained_shares`), which no blurred image can, and is nearer: where the
+    errors of both are independent, ``||z - x||^2`` is the sum of their squared errors, and that of
+    ``x`` is known. Without an expectation the least unexplained share decides.
 
     Args:
         budget: Rounds of the search; another number than 500 is for trying things out, and is told

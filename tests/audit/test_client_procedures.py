@@ -9,7 +9,7 @@ import yaml
 from torch import nn
 from torch.nn import functional as F
 
-from ggl_lightning.attacks import GenerativeGradientLeakage, Progress
+from ggl_lightning.attacks import GenerativeGradientLeakage, Progress, Target
 from ggl_lightning.attacks.labels.impact import BY_IMPACT
 from ggl_lightning.attacks.labels.instance_wise import BY_EQUATIONS
 from ggl_lightning.attacks.matching.one_by_one import OneByOneDistances
@@ -69,9 +69,8 @@ class Runner:
         spec = CaseSpec(tuple(range(count)), "d", "a", seed, role)
         case = Case(spec, self.images, self.labels, defense or NoDefense(), attack)
         classifier = find_classifier_layer(self.model, self.images)
-        runner = CaseRunner(
-            self.model, classifier, TinyPrior(), self.procedure, NoScores(), None, {}
-        )
+        target = Target(self.model, classifier, TinyPrior())
+        runner = CaseRunner(target, self.procedure, NoScores(), None, {})
         outcome = runner.run(case, "key", Progress())
         return outcome.result, self.received[-1]
 

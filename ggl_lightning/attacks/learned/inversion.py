@@ -128,6 +128,11 @@ class LearnedInversion(Attack):
                 "of several says which directions are in it, not which image they belong to. Leave "
                 "that attack out."
             )
+        if not target.has_public_images:
+            found.append(
+                "LearnedInversion learns from public images, or samples of a prior in their place, "
+                "and there are neither: give public images (data.public), or leave that attack out."
+            )
         if target.public is not None:
             found += _too_few(len(target.public_images(self.public_images)))
         believed = self.believed(procedure)

@@ -58,7 +58,7 @@ class SpaceChoice(ABC):
         """What stands in the way, a sentence each.
 
         Args:
-            target: What is to be attacked.
+            target: What is to be attacked; with a prior if one is needed.
         """
         return []
 

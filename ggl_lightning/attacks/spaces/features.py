@@ -107,7 +107,8 @@ class Features(SpaceChoice):
 
     def problems(self, target: Target) -> list[str]:
         """See `SpaceChoice.problems`: priors without enough layers in sequence."""
-        name, layers = type(target.prior).__name__, feature_layers(target.prior)
+        prior = target.required_prior
+        name, layers = type(prior).__name__, feature_layers(prior)
         if not layers:
             return [
                 f"Features cannot search the prior {name}: its modules do not run in sequence, so "
@@ -124,9 +125,10 @@ class Features(SpaceChoice):
     def space(self, target: Target, stage: int, reached: Reached | None) -> SearchSpace:
         """See `SpaceChoice.space`."""
         if reached is None:
-            return LatentSpace(target.prior)
-        layer = feature_layers(target.prior)[stage - 1]
-        return FeatureSpace(target.prior, layer, self.radii[stage - 1], reached)
+            return LatentSpace(target.required_prior)
+        prior = target.required_prior
+        layer = feature_layers(prior)[stage - 1]
+        return FeatureSpace(prior, layer, self.radii[stage - 1], reached)
 
 
 def feature_layers(prior: Prior) -> list[str]:

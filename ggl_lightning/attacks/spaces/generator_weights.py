@@ -81,13 +81,13 @@ class GeneratorWeights(SpaceChoice):
 
     def problems(self, target: Target) -> list[str]:
         """See `SpaceChoice.problems`: priors without weights."""
-        if any(True for _ in target.prior.parameters()):
+        if any(True for _ in target.required_prior.parameters()):
             return []
-        name = type(target.prior).__name__
+        name = type(target.required_prior).__name__
         return [f"GeneratorWeights cannot search the prior {name}: it has no parameters."]
 
     def space(self, target: Target, stage: int, reached: Reached | None) -> SearchSpace:
         """See `SpaceChoice.space`."""
         if reached is None:
-            return LatentSpace(target.prior)
-        return WeightSpace(target.prior, reached.point)
+            return LatentSpace(target.required_prior)
+        return WeightSpace(target.required_prior, reached.point)

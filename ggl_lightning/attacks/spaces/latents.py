@@ -72,4 +72,4 @@ class Latents(SpaceChoice):
 
     def space(self, target: Target, stage: int, reached: Reached | None) -> LatentSpace:
         """See `SpaceChoice.space`."""
-        return LatentSpace(target.prior, self.squash)
+        return LatentSpace(target.required_prior, self.squash)

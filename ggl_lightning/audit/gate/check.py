@@ -21,10 +21,12 @@ from ggl_lightning.audit.gate.records import random_images, record_problems
 from ggl_lightning.audit.gate.trainer import trainer_problems
 from ggl_lightning.audit.gate.updates import update_problems
 from ggl_lightning.audit.plan.data_module import AuditDataModule
+from ggl_lightning.audit.plan.image_size import image_size_of
 from ggl_lightning.audit.results.run_folder import RunFolder
 from ggl_lightning.clients import find_classifier_layer
 from ggl_lightning.clients.procedures import ClientProcedure
 from ggl_lightning.clients.validation import client_model_problems, is_random
+from ggl_lightning.devices import device_of
 from ggl_lightning.federated import FederatedTraining
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.priors.validation import prior_problems
@@ -37,23 +39,27 @@ class Candidate:
 
     Attributes:
         client_model: The client model, in eval mode.
-        prior: The prior, on the same device.
+        prior: The prior, on the same device, if there is one.
         procedure: How a client's images become an update.
         utility: The federated training, if there is one.
         run_folder: Where results go.
         grid: The cases; not set up yet.
         believed: The procedure, if one was given: what the attacker believes of records.
         structure: `module_identity` of the client model as it was built.
+        random_samples: How many random images are to stand for chance.
+        image_size: Height and width of the images, if that is given.
     """
 
     client_model: nn.Module
-    prior: Prior
+    prior: Prior | None
     procedure: ClientProcedure
     utility: FederatedTraining | None
     run_folder: RunFolder
     grid: AuditDataModule
     believed: ClientProcedure | None
     structure: str
+    random_samples: int
+    image_size: int | None
 
 
 def check_audit(audit: Candidate, trainer: pl.Trainer) -> None:
@@ -72,13 +78,19 @@ def check_audit(audit: Candidate, trainer: pl.Trainer) -> None:
     problems = Problems()
     problems.extend(trainer_problems(trainer))
     folder = problems.of(audit.run_folder.check_writable)
-    is_set_up = _set_up(audit.grid, problems)
+    is_set_up = _set_up(audit, problems)
     device = trainer.strategy.root_device
+    size = problems.of(
+        lambda: image_size_of(audit.prior, audit.grid, audit.client_model, audit.image_size)
+    )
+    if size is None:  # without it nothing can be tried
+        problems.raise_if_any()
+        raise AssertionError
     if audit.grid.records is None:
-        images = _check_images(audit, problems) if is_set_up else None
-        _check_models(audit, images, device, problems)
+        images = _check_images(audit, size, problems) if is_set_up else None
+        _check_models(audit, images, size, device, problems)
     else:
-        _check_records(audit, is_set_up, device, problems)
+        _check_records(audit, is_set_up, size, device, problems)
     if folder is not None and not problems:
         finished = audit.run_folder.count_results()
         problems.of(lambda: check_room(folder, audit.grid, audit.prior, finished))
@@ -86,15 +98,18 @@ def check_audit(audit: Candidate, trainer: pl.Trainer) -> None:
 
 
 def _check_records(
-    audit: Candidate, is_set_up: bool, device: torch.device, problems: Problems
+    audit: Candidate, is_set_up: bool, size: int, device: torch.device, problems: Problems
 ) -> None:
     """Prior, client model and records, and what an audit of records cannot have."""
     model, prior = audit.client_model, audit.prior
     if is_set_up:
-        problems.extend(record_problems(audit.grid, model, prior, audit.believed, audit.structure))
+        problems.extend(
+            record_problems(audit.grid, model, prior, size, audit.believed, audit.structure)
+        )
     else:
-        problems.extend(prior_problems(prior, [0]))
-        examples = random_images(2, prior.image_size).to(prior.device)
+        if prior is not None:
+            problems.extend(prior_problems(prior, [0]))
+        examples = random_images(2, size).to(device_of(model))
         problems.extend(client_model_problems(model, examples))
     if audit.utility is not None:
         problems.add(
@@ -103,14 +118,20 @@ def _check_records(
             "private images."
         )
     if not problems:
-        model.to(device)
-        prior.to(device)
+        _move(audit, device)
 
 
-def _set_up(grid: AuditDataModule, problems: Problems) -> bool:
+def _move(audit: Candidate, device: torch.device) -> None:
+    audit.client_model.to(device)
+    if audit.prior is not None:
+        audit.prior.to(device)
+
+
+def _set_up(audit: Candidate, problems: Problems) -> bool:
     def set_up() -> bool:
-        grid.prepare_data()
-        grid.setup("test")
+        audit.grid.prepare_data()
+        audit.grid.setup("test")
+        audit.grid.open_public(audit.random_samples if audit.prior is None else None)
         return True
 
     return problems.of(set_up) is not None
@@ -131,40 +152,47 @@ class _Images:
     largest: int | None
 
 
-def _check_images(audit: Candidate, problems: Problems) -> _Images:
+def _check_images(audit: Candidate, size: int, problems: Problems) -> _Images:
     grid = audit.grid
     found = problems.of(lambda: image_problems(grid, audit.utility))
     problems.extend(found or [])
     if found == [] and grid.opened_public is not None:
-        problems.extend(public_problems(grid, audit.prior.image_size, private_images(grid)))
+        problems.extend(public_problems(grid, size, private_images(grid)))
     private = grid.labels[private_indices(grid)]
     return _Images(
-        first=_first_images(grid).to(audit.prior.device) if found == [] else None,
+        first=_first_images(grid).to(device_of(audit.client_model)) if found == [] else None,
         labels=sorted({int(private.min()), int(private.max())}),
         largest=problems.of(lambda: largest_label(grid, audit.utility)),
     )
 
 
 def _check_models(
-    audit: Candidate, images: _Images | None, device: torch.device, problems: Problems
+    audit: Candidate,
+    images: _Images | None,
+    size: int,
+    device: torch.device,
+    problems: Problems,
 ) -> None:
     """Prior and client model, each of which is tried whatever is wrong of the rest."""
     grid, model, prior = audit.grid, audit.client_model, audit.prior
     first, labels, largest = (
         (None, [0], None) if images is None else (images.first, images.labels, images.largest)
     )
-    problems.extend(prior_problems(prior, labels))
-    size = grid.image_data.image_size
-    found = (3, size, size) if first is None else tuple(first.shape[1:])
-    expected = (3, prior.image_size, prior.image_size)
+    if prior is not None:
+        problems.extend(prior_problems(prior, labels))
+    said = grid.image_data.image_size
+    found = (3, said, said) if first is None else tuple(first.shape[1:])
+    expected = (3, size, size)
     if found != expected:
         problems.add(
-            f"The private images have shape {found} but the prior generates {expected}: set "
-            f"image_size of the images to {prior.image_size}, or choose another prior."
+            f"The private images have shape {found} but image_size is {size}: make both the same."
+            if prior is None
+            else f"The private images have shape {found} but the prior generates {expected}: set "
+            f"image_size of the images to {size}, or choose another prior."
         )
-        examples = _examples(expected, None).to(prior.device)  # after that has been mended
+        examples = _examples(expected, None).to(device_of(model))  # after that has been mended
     else:
-        examples = _examples(found, first).to(prior.device)
+        examples = _examples(found, first).to(device_of(model))
     wrong_client = client_model_problems(model, examples, largest)
     problems.extend(wrong_client)
     if wrong_client:
@@ -183,19 +211,20 @@ def _check_models(
     classifier = find_classifier_layer(model, examples)
     # Public images that cannot be used have been told of: attacks are not to stumble over them.
     public = None if problems else grid.opened_public
-    target = Target(model, classifier, prior, public)
+    target = Target(model, classifier, prior, public, image_size=size)
     for attack in grid.attacks.values():
+        if public is None and prior is None and problems and attack.needs_public:
+            continue
         problems.extend(attack.problems(target, grid.client_batch, audit.procedure))
     if first is None or problems:
         return
-    if not all(attack.known_label for attack in grid.attacks.values()):
+    if prior is not None and not all(each.known_label for each in grid.attacks.values()):
         # A label that is inferred may be any that the client model has.
         problems.extend(prior_problems(prior, [classifier.layer.out_features - 1]))
     if problems:
         return
     # Not before: a label that is out of range would leave an accelerator unusable.
-    model.to(device)
-    prior.to(device)
+    _move(audit, device)
     spec = grid.cases.specs[0]
     problems.extend(
         update_problems(

@@ -14,7 +14,7 @@ _RESULT = 1024  # the least that a case's result.json takes
 _LATENT = 4  # and every number of its latents
 
 
-def check_room(folder: Path, grid: AuditDataModule, prior: Prior, finished: int) -> None:
+def check_room(folder: Path, grid: AuditDataModule, prior: Prior | None, finished: int) -> None:
     """Raises if the results of an audit cannot fit on its disk.
 
     Only what is certain is counted, so that no audit is refused that would fit.
@@ -22,14 +22,15 @@ def check_room(folder: Path, grid: AuditDataModule, prior: Prior, finished: int)
     Args:
         folder: A folder on that disk that is there.
         grid: The cases, set up.
-        prior: The prior.
+        prior: The prior, if there is one.
         finished: How many cases have been written already.
 
     Raises:
         UserError: If there is less room.
     """
     cases = max(0, len(grid.cases) - finished)
-    need = cases * (_RESULT + _LATENT * grid.client_batch * math.prod(prior.latent_shape))
+    latent = 0 if prior is None else _LATENT * grid.client_batch * math.prod(prior.latent_shape)
+    need = cases * (_RESULT + latent)
     free = shutil.disk_usage(folder).free
     if free < need:
         raise UserError(

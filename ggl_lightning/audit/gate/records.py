@@ -15,6 +15,7 @@ from ggl_lightning.clients import find_classifier_layer
 from ggl_lightning.clients.procedures import ClientProcedure, ClientState
 from ggl_lightning.clients.procedures.statistics import read_statistics, values_per_image
 from ggl_lightning.clients.validation import client_model_problems
+from ggl_lightning.devices import device_of
 from ggl_lightning.errors import UserError
 from ggl_lightning.priors.base import Prior
 from ggl_lightning.priors.validation import prior_problems
@@ -24,7 +25,8 @@ from ggl_lightning.problems import Problems
 def record_problems(
     grid: AuditDataModule,
     model: nn.Module,
-    prior: Prior,
+    prior: Prior | None,
+    size: int,
     procedure: ClientProcedure | None,
     structure: str,
 ) -> list[str]:
@@ -33,7 +35,8 @@ def record_problems(
     Args:
         grid: The cases.
         model: The client model, in eval mode.
-        prior: The prior, on the same device.
+        prior: The prior, on the same device, if there is one.
+        size: Height and width of the images, in pixels.
         procedure: What the attacker believes that clients do; None if each record says it.
         structure: `module_identity` of the client model as it was built.
 
@@ -42,12 +45,12 @@ def record_problems(
         that cannot be read; labels beyond the model's classes; attacks that do not fit.
     """
     problems = Problems()
-    size = prior.image_size
     opened = problems.of(lambda: grid.open_records(model, size, procedure, structure)) or []
     labels = [labels for each in opened if (labels := each.labels()) is not None]
     largest = max((int(each.max()) for each in labels), default=None)
-    problems.extend(prior_problems(prior, [0] if largest is None else sorted({0, largest})))
-    examples = random_images(2, size).to(prior.device)
+    if prior is not None:
+        problems.extend(prior_problems(prior, [0] if largest is None else sorted({0, largest})))
+    examples = random_images(2, size).to(device_of(model))
     wrong_client = client_model_problems(model, examples, largest)
     problems.extend(wrong_client)
     problems.extend(_without_labels(grid, opened))
@@ -63,7 +66,8 @@ def record_problems(
         return list(problems)
     for recorded in opened:
         problems.extend(_attack_problems(grid, recorded, prior, examples))
-    if not problems and not all(attack.known_label for attack in grid.attacks.values()):
+    told = all(attack.known_label for attack in grid.attacks.values())
+    if not problems and prior is not None and not told:
         # A label that is inferred may be any that the client model has.
         classes = find_classifier_layer(model, examples).layer.out_features
         problems.extend(prior_problems(prior, [classes - 1]))
@@ -77,11 +81,12 @@ def random_images(count: int, size: int) -> Tensor:
 
 
 def _attack_problems(
-    grid: AuditDataModule, recorded: RecordedUpdate, prior: Prior, examples: Tensor
+    grid: AuditDataModule, recorded: RecordedUpdate, prior: Prior | None, examples: Tensor
 ) -> list[str]:
     problems = Problems()
     loaded = recorded.load()
-    shape = (3, prior.image_size, prior.image_size)
+    size = examples.shape[-1]
+    shape = (3, size, size)
     for problem in loaded.procedure.problems(loaded.model, shape, recorded.count):
         problems.add(f"The record {recorded.name}: {problem}")
     try:
@@ -91,7 +96,7 @@ def _attack_problems(
     if not problems and any(getattr(each, "buffer_weight", 0) for each in grid.attacks.values()):
         problems.extend(_buffer_problems(recorded.name, loaded, shape))
     classifier = find_classifier_layer(loaded.model, examples)
-    target = Target(loaded.model, classifier, prior, grid.opened_public)
+    target = Target(loaded.model, classifier, prior, grid.opened_public, image_size=size)
     for attack in grid.attacks.values():
         problems.extend(attack.problems(target, recorded.count, loaded.procedure))
     return list(problems)

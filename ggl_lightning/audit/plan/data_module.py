@@ -18,7 +18,12 @@ from ggl_lightning.audit.plan.case import Case, CaseSpec, Idle, UtilitySpec, che
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.controls import CONTROLS, control_of
 from ggl_lightning.audit.plan.grid import case_grid
-from ggl_lightning.audit.plan.public_images import PublicImages, default_public, opened
+from ggl_lightning.audit.plan.public_images import (
+    NO_RANDOM_IMAGES,
+    PublicImages,
+    default_public,
+    opened,
+)
 from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.plan.schedule import share_out
 from ggl_lightning.audit.plan.selection import ImageSelection, PrivateImages, listed, select
@@ -37,6 +42,7 @@ from ggl_lightning.errors import UserError, check_choice, check_non_negative, ch
 
 _log = logging.getLogger(__name__)
 
+_FROM_PRIOR = ": attacks that learn first learn from samples of the prior"
 _LARGEST_SEED = 2**63 - 1  # what torch's generators take
 
 
@@ -130,8 +136,9 @@ class AuditDataModule(pl.LightningDataModule):
             with what is known of the private images behind one.
         lineup: A folder of images, among which those behind records are to be identified.
         public: Images that attackers have of the same kind as the private ones, for attacks that
-            learn first; the train split of ``images`` if it is left out. Where there are none,
-            samples of the prior take their place.
+            learn first, and for what stands for chance where there is no prior; the train split of
+            ``images`` if it is left out. Where there are none, samples of the prior take their
+            place.
 
     Raises:
         UserError: If a list is empty or has duplicates, a number is negative, a name is not safe
@@ -182,6 +189,8 @@ class AuditDataModule(pl.LightningDataModule):
         self.controls = controls
         self.decoys = decoys
         self._is_set_up = False
+        self._has_opened_public = False
+        self._chance_public = 0
         check_positive("client_batch", client_batch)
         check_non_negative("decoys", decoys)
         if not isinstance(self.idx, ImageSelection):
@@ -225,17 +234,34 @@ class AuditDataModule(pl.LightningDataModule):
             self._set_up_images()
         else:
             self._set_up_records(self.records)
-        if self.public_count:
-            self._set_up_public()
         self._finished: frozenset[str] = frozenset()
         self._is_set_up = True
 
     @property
     def public_count(self) -> int:
-        """How many public images the attacks ask for at most."""
-        return max(attack.needs_public for attack in self.attacks.values())
+        """How many public images are asked for at most."""
+        return max(self._chance_public, *(each.needs_public for each in self.attacks.values()))
 
-    def _set_up_public(self) -> None:
+    def open_public(self, random_samples: int | None = None) -> None:
+        """Opens the public images if any are asked for, unless that is done; after `setup`.
+
+        Args:
+            random_samples: Without a prior, how many of them stand for chance. If there are none
+                then, controls that need random images are left out. None with a prior.
+
+        Raises:
+            UserError: If those that were given cannot be read.
+        """
+        if self._has_opened_public:
+            return
+        self._chance_public = random_samples or 0
+        if self.public_count:
+            self._set_up_public(has_prior=random_samples is None)
+        self._has_opened_public = True
+        if random_samples is not None and self.opened_public is None:
+            self._take(self._sources, self._specs, has_random_images=False)
+
+    def _set_up_public(self, has_prior: bool) -> None:
         if self.public is not None:
             self.opened_public = opened(self.public)
             return
@@ -247,8 +273,8 @@ class AuditDataModule(pl.LightningDataModule):
                 why = str(error)
         if self.opened_public is None:
             _log.warning(
-                "No public images are given (data.public): attacks that learn first learn from "
-                "samples of the prior (%s).",
+                "No public images are given (data.public)%s (%s).",
+                _FROM_PRIOR if has_prior else ", and there is no prior to sample in their place",
                 why.rstrip("."),
             )
 
@@ -304,17 +330,20 @@ class AuditDataModule(pl.LightningDataModule):
             {name_of_images(each): SimulatedClient(images, labels, each) for each in batches}, specs
         )
 
-    def _take(self, sources: Mapping[str, Source], specs: list[CaseSpec]) -> None:
-        self._specs = self._without_impossible(specs)
+    def _take(
+        self, sources: Mapping[str, Source], specs: list[CaseSpec], has_random_images: bool = True
+    ) -> None:
+        self._sources = sources
+        self._specs = self._without_impossible(specs, has_random_images)
         _check_distinct(self._specs)
         self.cases = CaseDataset(sources, self._specs, self.defenses, self.attacks)
 
-    def _without_impossible(self, specs: list[CaseSpec]) -> list[CaseSpec]:
+    def _without_impossible(self, specs: list[CaseSpec], has_random_images: bool) -> list[CaseSpec]:
         """Leaves out controls that lack something, and says so."""
         kept = []
         lacking: Counter[tuple[str, str]] = Counter()
         for spec in specs:
-            lack = self._lacks(spec)
+            lack = self._lacks(spec, has_random_images)
             if lack is None:
                 kept.append(spec)
             else:
@@ -323,10 +352,12 @@ class AuditDataModule(pl.LightningDataModule):
             _log.warning("%d cases of the control %s are left out: %s.", count, role, lack)
         return kept
 
-    def _lacks(self, spec: CaseSpec) -> str | None:
+    def _lacks(self, spec: CaseSpec, has_random_images: bool) -> str | None:
         control = control_of(spec.role)
         if control is None:
             return None
+        if control.needs_random_images and not has_random_images:
+            return NO_RANDOM_IMAGES
         if spec.record is not None:
             return control.lacks_of_record(self._records.has_images(spec.record))
         lack = control.lacks(spec.indices, self.companions)

@@ -57,7 +57,7 @@ class CaseKeys:
     Args:
         procedure: How the client's images become an update.
         client_hash: `identity.module_hash` of the client model.
-        prior_hash: `module_hash` of the prior.
+        prior_hash: `module_hash` of the prior, or what stands for none.
         companions: Where decoys and other clients' images come from.
         common: What else all results depend on, how they are scored for one, ready for JSON.
         public: Images that attacks learn from, open; None for samples of the prior.

@@ -12,6 +12,9 @@ from ggl_lightning.errors import UserError, check_choice
 from ggl_lightning.image_range import to_unit_range
 from ggl_lightning.tensor_hash import hash_tensors
 
+NO_RANDOM_IMAGES = "there is neither a prior nor are there public images (data.public)"
+"""Why nothing stands for chance."""
+
 _SPLITS = ("train", "valid", "test")
 _SHOWN = 5
 
@@ -19,7 +22,8 @@ _SHOWN = 5
 class PublicImages:
     """Public images of an audit: a split of an image data module.
 
-    Attacks that learn before they attack learn from these. They must be of the private images'
+    Attacks that learn before they attack learn from these, and without a prior some of them stand
+    for chance. They must be of the private images'
     size, and none of them may be private.
 
     Args:
@@ -87,8 +91,8 @@ class PublicImages:
         expected = (3, image_size, image_size)
         if tuple(images.shape[1:]) != expected:
             return [
-                f"Public images have shape {tuple(images.shape[1:])}, and the prior generates "
-                f"{expected}: give public images of that size (data.public)."
+                f"Public images have shape {tuple(images.shape[1:])}, but attacks look for "
+                f"images of {expected}: give public images of that size (data.public)."
             ]
         if not bool(torch.isfinite(images).all()) or float(images.abs().max()) > 1.001:
             return ["Public images have values that are not in [-1, 1]: mend their data module."]

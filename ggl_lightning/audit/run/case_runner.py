@@ -5,15 +5,14 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ggl_lightning.attacks import Attack, Finding, Progress, Received, Target
-from ggl_lightning.attacks.fits import Fits, MemoryFits
 from ggl_lightning.audit.plan.case import Case
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.controls import (
@@ -24,6 +23,7 @@ from ggl_lightning.audit.plan.controls import (
     control_of,
 )
 from ggl_lightning.audit.plan.keys import describe
+from ggl_lightning.audit.plan.public_images import NO_RANDOM_IMAGES
 from ggl_lightning.audit.plan.sources import Lineup
 from ggl_lightning.audit.results.row import Outcome, of_member, row
 from ggl_lightning.audit.results.schema import missing_without_private_image
@@ -37,11 +37,9 @@ from ggl_lightning.audit.run.received_update import (
     sent_record,
 )
 from ggl_lightning.audit.run.scoring import Scorer
-from ggl_lightning.clients import ClassifierLayer
 from ggl_lightning.clients.procedures import ClientProcedure, ClientState
 from ggl_lightning.defenses import ClientSide
 from ggl_lightning.metrics import InferredLabelAccuracy
-from ggl_lightning.priors.base import Prior
 from ggl_lightning.seeding import seeded
 from ggl_lightning.updates import UpdateRecord
 
@@ -54,37 +52,28 @@ class CaseRunner:
     """Runs cases, one after the other.
 
     Args:
-        client_model: The client model, in eval mode, on the prior's device.
-        classifier: Its last layer.
-        prior: The prior.
+        target: What is attacked: the client model in eval mode, and what the attacker has.
         procedure: How a client's images become an update.
         scorer: Scores reconstructions.
         companions: Where other clients' images come from.
         setting: For the results, see `row`.
         record: The recorded update that all cases are of; None if clients are simulated.
-        public: Public images, for attacks that learn from any; see `Target.public`.
-        fits: Where attacks keep what they have learnt; None for memory alone.
     """
 
     def __init__(
         self,
-        client_model: nn.Module,
-        classifier: ClassifierLayer,
-        prior: Prior,
+        target: Target,
         procedure: ClientProcedure,
         scorer: Scorer,
         companions: Companions | Lineup,
         setting: Mapping[str, str],
         record: UpdateRecord | None = None,
-        public: Callable[[int], Tensor] | None = None,
-        fits: Fits | None = None,
     ) -> None:
-        self._client_model = client_model
-        self._classifier = classifier
-        self._prior = prior
-        self._target = Target(client_model, classifier, prior, public, fits or MemoryFits())
+        self._client_model = target.model
+        self._classifier = target.classifier
+        self._target = target
         self._procedure = procedure
-        self._state = ClientState.of(client_model)
+        self._state = ClientState.of(target.model)
         # A copy: nothing that the client's own object may remember reaches an attacker.
         self._told = copy.deepcopy(procedure)
         self._scorer = scorer
@@ -104,7 +93,7 @@ class CaseRunner:
             UnusableUpdateError: If the update is not finite.
             NonFiniteLossError: If the objective becomes NaN or infinite.
         """
-        originals = None if case.images is None else case.images.to(self._prior.device)
+        originals = None if case.images is None else case.images.to(self._target.device)
         # Some optimisers draw from the global generators: seed them per case and put them back.
         with seeded(case.spec.seed):
             control = control_of(case.spec.role)
@@ -131,7 +120,7 @@ class CaseRunner:
             "evaluations": 0,
             "seconds": time.perf_counter() - started,
         }
-        artefacts = {"latent": samples.latents.cpu()}
+        artefacts = {} if samples.latents is None else {"latent": samples.latents.cpu()}
         return Outcome(result, samples.images.cpu(), artefacts, histories=[])
 
     def _search(
@@ -139,7 +128,7 @@ class CaseRunner:
     ) -> tuple[Finding, Received | None]:
         """What was found, and what it was found from."""
         attack, seed = case.attack, case.spec.seed
-        labels = None if case.labels is None else case.labels.to(self._prior.device)
+        labels = None if case.labels is None else case.labels.to(self._target.device)
         assert attack is not None
         control = control_of(case.spec.role)
         if isinstance(control, SearchControl):
@@ -238,7 +227,7 @@ class CaseRunner:
                 **base["details"],
                 "trial_losses": list(found.trial_losses),
                 "procedure": describe(self._procedure),
-                "device": str(self._prior.device),
+                "device": str(self._target.device),
                 "evaluation": dict(found.evaluation),
                 "label_inference": None if found.inferred is None else found.inferred.way,
             },
@@ -292,6 +281,9 @@ class CaseRunner:
                 None if received is None else rank,
             )
             random_psnr = self._scorer.random_psnr(originals, labels, case.spec.seed)
+        if random_psnr is None:
+            missing = {**scores["missing_metrics"], "psnr_random_mean": NO_RANDOM_IMAGES}
+            scores = {**scores, "missing_metrics": missing}
         return {**scores, "psnr_random_mean": random_psnr}
 
     def _label_fields(self, case: Case, found: Finding, empty: bool) -> dict[str, Any]:

@@ -108,6 +108,8 @@ def _seconds(module: AuditModule, grid: AuditDataModule, position: int) -> float
     attack = case.attack
     assert attack is not None
     short, evaluations_alike = attack.sample()
+    if short.needs_prior and module.prior is None:  # a member that is going to be left out
+        short, evaluations_alike = attack, attack.cost
     rounds: list[tuple[float, int]] = []
 
     def stop_soon(hook: str, loop: SearchLoop) -> None:

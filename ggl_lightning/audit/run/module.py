@@ -10,9 +10,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
-from torch import nn
+from torch import Tensor, nn
 
-from ggl_lightning.attacks import Progress
+from ggl_lightning.attacks import Progress, Target
 from ggl_lightning.attacks.callbacks import (
     SearchCallback,
     SearchHost,
@@ -24,6 +24,7 @@ from ggl_lightning.audit.gate.records import random_images
 from ggl_lightning.audit.plan.case import Case, Idle, UtilitySpec
 from ggl_lightning.audit.plan.companions import Companions
 from ggl_lightning.audit.plan.data_module import AuditDataModule
+from ggl_lightning.audit.plan.image_size import image_size_of
 from ggl_lightning.audit.plan.keys import CaseKeys, describe
 from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.plan.sources import Lineup, RecordedUpdate
@@ -38,6 +39,7 @@ from ggl_lightning.audit.results.run_folder import RunFolder
 from ggl_lightning.audit.results.schema import Row, columns, is_done
 from ggl_lightning.audit.results.values import metric_value
 from ggl_lightning.audit.run.case_runner import CaseRunner
+from ggl_lightning.audit.run.chance import chance
 from ggl_lightning.audit.run.environment import environment
 from ggl_lightning.audit.run.group_means import GroupMeans
 from ggl_lightning.audit.run.patience import Patience
@@ -56,6 +58,7 @@ from ggl_lightning.clients import (
 from ggl_lightning.clients.building import build_client_model
 from ggl_lightning.clients.procedures import ClientProcedure
 from ggl_lightning.clients.update import given_procedure
+from ggl_lightning.devices import device_of
 from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import UserError, check_positive
 from ggl_lightning.federated import FederatedTraining
@@ -66,6 +69,9 @@ from ggl_lightning.priors.base import Prior
 from ggl_lightning.seeding import seeded
 
 _log = logging.getLogger(__name__)
+
+NO_PRIOR = "none"
+"""What stands for the prior in keys and results where there is none."""
 
 
 class AuditModule(SearchHost):
@@ -78,7 +84,7 @@ class AuditModule(SearchHost):
         client_model: Builds the client model. It is built with ``client_seed``, so that its
             random weights do not depend on anything else in the configuration, and put in eval
             mode. A model that is built already is taken together with ``trained_model`` only.
-        prior: The attacker's prior.
+        prior: The attacker's prior; None for an attacker without one, for attacks that need none.
         out_dir: Folder of all runs.
         exp_name: This run's folder within it.
         client_seed: Seeds the client model's initialisation.
@@ -89,7 +95,7 @@ class AuditModule(SearchHost):
         update_rule: The former name of ``procedure``.
         random_samples: How many random samples of the prior are compared with each private image:
             ``psnr_random_mean`` is what an attacker scores who reads nothing but the label off
-            the update.
+            the update. Without a prior these are public images.
         lpips_vgg_weights: torchvision's ``vgg16`` weights for LPIPS; None looks in torch's hub
             cache.
         lpips_alex_weights: torchvision's ``alexnet`` weights, likewise.
@@ -97,6 +103,8 @@ class AuditModule(SearchHost):
             the same of a reconstruction and its private image.
         utility: Trains the client model under every defense, to see what the defense costs; None
             leaves that out.
+        image_size: Height and width of the images, in pixels, where nothing else says it: recorded
+            updates, an attacker without a prior and a client model that takes any; None otherwise.
 
     Attributes:
         failures: Rows of the cases and trainings that could not be completed, once the test is
@@ -105,14 +113,14 @@ class AuditModule(SearchHost):
 
     Raises:
         UserError: If both names of ``procedure`` are given, ``exp_name`` is not safe as a folder's
-            name or ``random_samples`` is not positive; at the start of the test, with everything
-            that stands in the way (`admit`).
+            name, or ``random_samples`` or ``image_size`` is not positive; at the start of the test,
+            with everything that stands in the way (`admit`).
     """
 
     def __init__(
         self,
         client_model: Callable[[], nn.Module] | nn.Module,
-        prior: Prior,
+        prior: Prior | None = None,
         out_dir: str = "runs",
         exp_name: str = "audit",
         client_seed: int = 0,
@@ -124,9 +132,12 @@ class AuditModule(SearchHost):
         lpips_alex_weights: str | None = None,
         attribute_classifiers: dict[str, TrainedClassifier] | None = None,
         utility: FederatedTraining | None = None,
+        image_size: int | None = None,
     ) -> None:
         super().__init__()
         check_positive("random_samples", random_samples)
+        if image_size is not None:
+            check_positive("image_size", image_size)
         if isinstance(client_model, nn.Module) and trained_model is None:
             raise UserError(
                 f"client_model is a {type(client_model).__name__} that is built already, as by "
@@ -138,11 +149,12 @@ class AuditModule(SearchHost):
         self._client_structure = module_identity(self.client_model)
         if trained_model is not None:
             load_trained_client(self.client_model, trained_model)
-        self.prior = prior.eval()
+        self.prior = None if prior is None else prior.eval()
         self.procedure = given_procedure(procedure, update_rule, "audit")
         self._believed = update_rule if procedure is None else procedure
         self.run_folder = RunFolder.of(out_dir, exp_name)
         self.random_samples = random_samples
+        self.image_size = image_size
         self.lpips_weights = (lpips_vgg_weights, lpips_alex_weights)
         for name in attribute_classifiers or {}:
             _check_attribute(name)
@@ -185,6 +197,8 @@ class AuditModule(SearchHost):
                 grid,
                 self._believed,
                 self._client_structure,
+                self.random_samples,
+                self.image_size,
             ),
             trainer,
         )
@@ -212,12 +226,13 @@ class AuditModule(SearchHost):
         Raises:
             UserError: If an image or a file of weights cannot be read.
         """
+        self._size = image_size_of(self.prior, grid, self.client_model, self.image_size)
         images = grid.cases[0].images if grid.records is None else None
         if images is None:
-            images = random_images(1, self.prior.image_size)
-        self._classifier = find_classifier_layer(self.client_model, images.to(self.prior.device))
+            images = random_images(1, self._size)
+        self._classifier = self._classifier_of(self.client_model, images)
         self._metrics = build_reconstruction_metrics(
-            self.client_model, self._classifier.layer, self.prior.image_size, *self.lpips_weights
+            self.client_model, self._classifier.layer, self._size, *self.lpips_weights
         )
         networks = self._metrics.lpips.items()
         scoring = {
@@ -227,8 +242,12 @@ class AuditModule(SearchHost):
             "lpips": {name: module_hash(network) for name, network in networks},
         }
         client_hash = self._client_hash(grid)
-        prior_hash = module_hash(self.prior)
+        prior_hash = NO_PRIOR if self.prior is None else module_hash(self.prior)
         self._setting = {"client": client_hash[:32], "prior": prior_hash[:32]}
+        if self.prior is None:
+            public = grid.opened_public
+            scoring["random_images"] = None if public is None else public.key(self.random_samples)
+            scoring["image_size"] = self._size
         common = {"scoring": scoring, **self._circumstances(), "callbacks": self._deciding()}
         make_key = CaseKeys(
             self.procedure, client_hash, prior_hash, grid.companions, common, grid.opened_public
@@ -283,50 +302,51 @@ class AuditModule(SearchHost):
         if grid.records is not None:
             return RecordedCaseRunner(lambda recorded: self._recorded_runner(recorded, grid))
         return CaseRunner(
-            self.client_model,
-            self._classifier,
-            self.prior,
+            self._target(self.client_model, self._classifier, grid),
             self.procedure,
-            self._scorer(self._metrics, self._classifier, grid.companions),
+            self._scorer(self._metrics, self._classifier, grid.companions, grid),
             grid.companions,
             self._setting,
-            public=grid.opened_public,
-            fits=self._fits,
         )
 
     def _recorded_runner(self, recorded: RecordedUpdate, grid: AuditDataModule) -> CaseRunner:
         """What runs the cases of one record, at the state of its client."""
         loaded = recorded.load()
-        examples = random_images(1, self.prior.image_size).to(self.prior.device)
-        classifier = find_classifier_layer(loaded.model, examples)
+        classifier = self._classifier_of(loaded.model, random_images(1, self._size))
         metrics = replace(self._metrics, client_model=loaded.model, last_layer=classifier.layer)
         return CaseRunner(
-            loaded.model,
-            classifier,
-            self.prior,
+            self._target(loaded.model, classifier, grid),
             loaded.procedure,
-            self._scorer(metrics, classifier, recorded.lineup),
+            self._scorer(metrics, classifier, recorded.lineup, grid),
             recorded.lineup,
             self._setting,
             loaded.record,
-            grid.opened_public,
-            self._fits,
         )
+
+    @staticmethod
+    def _classifier_of(model: nn.Module, images: Tensor) -> ClassifierLayer:
+        return find_classifier_layer(model, images.to(device_of(model)))
+
+    def _target(
+        self, model: nn.Module, classifier: ClassifierLayer, grid: AuditDataModule
+    ) -> Target:
+        return Target(model, classifier, self.prior, grid.opened_public, self._fits, self._size)
 
     def _scorer(
         self,
         metrics: ReconstructionMetrics,
         classifier: ClassifierLayer,
         companions: Companions | Lineup,
+        grid: AuditDataModule,
     ) -> Scorer:
+        model = metrics.client_model
         return Scorer(
             metrics,
-            metrics.client_model,
+            model,
             classifier,
-            self.prior,
             companions,
             dict(self.attribute_classifiers.items()),
-            self.random_samples,
+            chance(self.prior, grid.opened_public, self.random_samples, device_of(model)),
         )
 
     def teardown(self, stage: str) -> None:

@@ -16,8 +16,10 @@ from ggl_lightning.audit.plan.sources import Lineup
 from ggl_lightning.audit.results.schema import METRICS
 from ggl_lightning.audit.results.schema.columns import NO_RECONSTRUCTION, ONLY_BY_RECONSTRUCTION
 from ggl_lightning.audit.results.values import ceiling_of
+from ggl_lightning.audit.run.chance import Chance
 from ggl_lightning.audit.run.matching import match_to_originals
 from ggl_lightning.clients import ClassifierLayer
+from ggl_lightning.devices import device_of
 from ggl_lightning.metrics import (
     AttributeAgreement,
     ReconstructionMetrics,
@@ -27,8 +29,6 @@ from ggl_lightning.metrics import (
     representation_of,
     tells_apart,
 )
-from ggl_lightning.priors.base import Prior
-from ggl_lightning.priors.batched import generate_in_batches
 
 RankByUpdate = Callable[[Tensor], Tensor | None]
 """How unlikely images ``(M, 3, H, W)`` are to be behind an update, ``(M,)``, or None."""
@@ -45,12 +45,11 @@ class Scorer:
 
     Args:
         metrics: What compares a reconstruction with its private image.
-        client_model: The client model, in eval mode.
+        client_model: The client model, in eval mode, on the device where images are.
         classifier: Its last layer; its input are the features that identify an image.
-        prior: The prior.
         companions: Where decoys come from.
         attribute_classifiers: Classifiers of images ``(N, 3, H, W)`` to logits, by attribute.
-        random_samples: Random samples of the prior that are compared with each private image.
+        chance: Random images that are compared with each private image; None if there are none.
     """
 
     def __init__(
@@ -58,22 +57,19 @@ class Scorer:
         metrics: ReconstructionMetrics,
         client_model: nn.Module,
         classifier: ClassifierLayer,
-        prior: Prior,
         companions: Companions | Lineup,
         attribute_classifiers: Mapping[str, nn.Module],
-        random_samples: int,
+        chance: Chance | None,
     ) -> None:
-        self._collection = metrics.collection().to(prior.device)
+        self._device = device_of(client_model)
+        self._collection = metrics.collection().to(self._device)
         self._missing = dict(metrics.missing)
         if not attribute_classifiers:
             self._missing["attribute_agreement"] = _NO_CLASSIFIERS
         self._features = representation_of(client_model, classifier.layer)
-        self._prior = prior
         self._companions = companions
         self._attribute_classifiers = dict(attribute_classifiers)
-        self._random_samples = random_samples
-        # Successive cases mostly share label and seed; more images would fill the memory.
-        self._random = lru_cache(maxsize=2)(self._draw_random)
+        self._chance = chance
         # Successive cases are of one client.
         self._decoy_features = lru_cache(maxsize=1)(self._features_of_decoys)
 
@@ -87,8 +83,8 @@ class Scorer:
         """Scores reconstructions in their originals' order.
 
         Args:
-            reconstructions: ``(N, 3, H, W)`` in ``[-1, 1]``, on the prior's device; None if there
-                are none.
+            reconstructions: ``(N, 3, H, W)`` in ``[-1, 1]``, on the client model's device; None if
+                there are none.
             originals: The private images, likewise.
             indices: By which each has its decoys, see `Case.places`.
             rank_by_update: How unlikely each image of a lineup is by the update, see `Attack.rank`;
@@ -122,10 +118,12 @@ class Scorer:
             "missing_metrics": missing,
         }
 
-    def random_psnr(self, originals: Tensor, labels: Tensor, seed: int) -> float:
-        """Mean PSNR of random samples of the prior with the given labels, in dB."""
+    def random_psnr(self, originals: Tensor, labels: Tensor, seed: int) -> float | None:
+        """Mean PSNR of random images for the given labels, in dB; None if there are none."""
+        if self._chance is None:
+            return None
         values = [
-            mean_psnr(self._random(int(label), seed, position)[0], original)
+            mean_psnr(self._chance.draw(int(label), seed, position)[0], original)
             for position, (label, original) in enumerate(zip(labels, originals, strict=True))
         ]
         return _mean("psnr", values, [1] * len(values))
@@ -133,10 +131,10 @@ class Scorer:
     def score_random(
         self, originals: Tensor, labels: Tensor, indices: tuple[int, ...], seed: int
     ) -> Samples:
-        """Scores random samples of the prior as if they were reconstructions.
+        """Scores random images as if they were reconstructions.
 
         Args:
-            originals: Private images ``(N, 3, H, W)`` in ``[-1, 1]``, on the prior's device.
+            originals: Private images ``(N, 3, H, W)`` in ``[-1, 1]``, on the client model's device.
             labels: Their labels ``(N,)``.
             indices: By which each has its decoys, see `Case.places`.
             seed: Seeds the samples.
@@ -145,7 +143,8 @@ class Scorer:
             Scores: means over all samples; ranks are of the first sample alone, so that they can
             be counted like an attack's. The images are that first sample.
         """
-        drawn = [self._random(int(label), seed, i) for i, label in enumerate(labels)]
+        assert self._chance is not None  # or the control would have been left out
+        drawn = [self._chance.draw(int(label), seed, i) for i, label in enumerate(labels)]
         samples = torch.stack([images for images, _ in drawn], dim=1)
         # Matched as reconstructions are, or chance would look worse than it is.
         orders = [match_to_originals(sample, originals) for sample in samples]
@@ -154,16 +153,9 @@ class Scorer:
         repeated = originals.repeat(len(samples), 1, 1, 1)
         scores |= self._image_metrics(samples.flatten(0, 1), repeated)
         scores["attribute_agreement"] = self._agreement(samples.flatten(0, 1), repeated)
-        latents = torch.stack([latents[0] for _, latents in drawn])
-        return Samples(scores, samples[0], latents[orders[0]])
-
-    def _draw_random(self, label: int, seed: int, position: int) -> tuple[Tensor, Tensor]:
-        """Random samples for one image of a client: images and latents."""
-        random = torch.Generator().manual_seed(seed)
-        for _ in range(position + 1):  # images of a client differ, also those of one class
-            latents = self._prior.sample(self._random_samples, random)
-        labels = torch.full((len(latents),), label, device=self._prior.device)
-        return generate_in_batches(self._prior, latents, labels), latents
+        firsts = [latents[0] for _, latents in drawn if latents is not None]
+        latents = torch.stack(firsts)[orders[0]] if firsts else None
+        return Samples(scores, samples[0], latents)
 
     def _image_metrics(self, reconstructions: Tensor, originals: Tensor) -> dict[str, float]:
         parts: dict[str, list[float]] = {}
@@ -205,7 +197,7 @@ class Scorer:
 
     def _features_of_decoys(self, index: int) -> Tensor:
         parts = self._companions.decoys(index).split(64)
-        return torch.cat([self._features(part.to(self._prior.device)) for part in parts])
+        return torch.cat([self._features(part.to(self._device)) for part in parts])
 
     def _agreement(self, reconstructions: Tensor, originals: Tensor) -> float | None:
         if not self._attribute_classifiers:

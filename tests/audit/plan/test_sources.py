@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from ggl_lightning.attacks import GenerativeGradientLeakage, Progress
+from ggl_lightning.attacks import GenerativeGradientLeakage, Progress, Target
 from ggl_lightning.attacks.searches import NevergradSearch
 from ggl_lightning.audit.plan.case import Case, CaseSpec
 from ggl_lightning.audit.plan.sources import Lineup, RecordedUpdate, SimulatedClient
 from ggl_lightning.audit.run.case_runner import CaseRunner
+from ggl_lightning.audit.run.chance import PriorSamples
 from ggl_lightning.audit.run.scoring import Scorer
 from ggl_lightning.clients import find_classifier_layer
 from ggl_lightning.defenses import NoDefense
@@ -104,11 +105,9 @@ def test_a_case_is_built_and_run_without_a_configuration(with_images):
     loaded, prior = recorded.load(), TinyPrior()
     classifier = find_classifier_layer(loaded.model, images()[0])
     metrics = build_reconstruction_metrics(loaded.model, classifier.layer, 8)
-    scorer = Scorer(metrics, loaded.model, classifier, prior, recorded.lineup, {}, 3)
+    scorer = Scorer(metrics, loaded.model, classifier, recorded.lineup, {}, PriorSamples(prior, 3))
     runner = CaseRunner(
-        loaded.model,
-        classifier,
-        prior,
+        Target(loaded.model, classifier, prior),
         loaded.procedure,
         scorer,
         recorded.lineup,

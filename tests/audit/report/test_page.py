@@ -130,7 +130,7 @@ def test_grid_has_private_image_nulls_reconstructions_and_bound(page, plan):
     group = ["update of noise", "another image\N{RIGHT SINGLE QUOTATION MARK}s update"]
     group.append("reconstruction")
     groups = len(plan.defenses) * len(plan.attacks)
-    assert heads == ["private image", "random latents", *group * groups, *["direct inversion"] * 2]
+    assert heads == ["private image", "random samples", *group * groups, *["direct inversion"] * 2]
     lines = grid.all("tbody")[0].all("tr")
     assert len(lines) == plan.images
     assert all(len(line.all("img")) == len(heads) for line in lines)

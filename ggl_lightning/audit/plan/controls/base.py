@@ -24,12 +24,12 @@ class Samples:
     Attributes:
         scores: Fields of the case's row, those of `Scorer.score`.
         images: One sample per private image, in their order, ``(N, 3, H, W)`` in ``[-1, 1]``.
-        latents: Their latents ``(N, *latent_shape)``.
+        latents: Their latents ``(N, *latent_shape)``; None if they have none.
     """
 
     scores: dict[str, Any]
     images: Tensor
-    latents: Tensor
+    latents: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Resources:
     """What a control may use beside its case.
 
     Attributes:
-        target: What is attacked: client model and prior.
+        target: What is attacked, and what the attacker has at hand.
         companions: Other images of the private images' classes; of a recorded update, its lineup.
         send: What a case's client would send, defended, were its private images and labels these,
-            on the prior's device.
-        score_random: Scores random samples of the prior: of private images, their labels, their
-            indices and a seed.
+            on the target's device.
+        score_random: Scores random images: of private images, their labels, their indices and a
+            seed.
     """
 
     target: Target
@@ -56,9 +56,13 @@ class Control(ABC):
 
     Subclass one of `UpdateControl`, `SearchControl` and `SampleControl`, which say what is
     replaced, and add an instance to `registry.CONTROLS`: grid, keys, statistics and report ask it.
+
+    Attributes:
+        needs_random_images: Whether it needs samples of a prior, or public images in their place.
     """
 
     role: ClassVar[Role]
+    needs_random_images: ClassVar[bool] = False
 
     def lacks(self, indices: Sequence[int], companions: Companions) -> str | None:
         """What the split lacks for this control of a client, as in ``has no other images``.
@@ -132,7 +136,8 @@ class SearchControl(Control):
 
         Args:
             case: The control's case.
-            originals: Its private images ``(N, 3, H, W)`` in ``[-1, 1]``, on the prior's device.
+            originals: Its private images ``(N, 3, H, W)`` in ``[-1, 1]``, on the target's
+                device.
             labels: Their labels ``(N,)``, likewise.
             resources: What else there is.
             progress: What to tell of the search, and what was kept of it when it was interrupted.

@@ -1,4 +1,4 @@
-"""The bound: what prior, search and budget can show of the private image at best."""
+"""The bound: what space, search and budget can show of the private image at best."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ggl_lightning.audit.plan.roles import Role, Standing
 
 
 class DirectInversion(SearchControl):
-    """The search on the private images themselves, through the prior, by squared error.
+    """The search on the private images themselves, in the attack's space, by squared error.
 
     It sees no defense, so there is one for each attack's name.
     """
@@ -34,6 +34,6 @@ class DirectInversion(SearchControl):
         resources: Resources,
         progress: Progress,
     ) -> Finding:
-        """The latents whose images are nearest to the private ones."""
+        """The images of the attack's space that it finds nearest to the private ones."""
         assert case.attack is not None
         return case.attack.invert(originals, labels, resources.target, case.spec.seed, progress)

@@ -9,20 +9,25 @@ from ggl_lightning.audit.plan.controls.base import Resources, SampleControl, Sam
 from ggl_lightning.audit.plan.roles import Role, Standing
 
 
-class RandomLatents(SampleControl):
-    """Random latents of the prior with the private labels, one case for each client."""
+class RandomSamples(SampleControl):
+    """Random latents of the prior with the private labels, one case for each client.
+
+    Without a prior, public images of any class.
+    """
 
     role = Role(
         "null_random",
-        "random latents",
-        "nothing: random latents, `random_samples` of them; their mean scores count",
+        "random samples",
+        "nothing: random latents, or public images where there is no prior; the mean scores of "
+        "`random_samples` of them count",
         Standing.null,
         has_defense=False,
         has_attack=False,
     )
+    needs_random_images = True
 
     def sample(
         self, case: Case, originals: Tensor, labels: Tensor, resources: Resources
     ) -> Samples:
-        """Random samples of the prior, seeded by the case's seed."""
+        """Random samples, seeded by the case's seed."""
         return resources.score_random(originals, labels, case.places, case.spec.seed)

@@ -6,12 +6,12 @@ from ggl_lightning.audit.plan.controls.base import Control
 from ggl_lightning.audit.plan.controls.bound import DirectInversion
 from ggl_lightning.audit.plan.controls.noise import NoiseUpdate
 from ggl_lightning.audit.plan.controls.other import OtherUpdate
-from ggl_lightning.audit.plan.controls.random import RandomLatents
+from ggl_lightning.audit.plan.controls.random import RandomSamples
 from ggl_lightning.audit.plan.roles import ATTACK, Role, Standing
 
 CONTROLS: dict[str, Control] = {
     control.role.name: control
-    for control in (RandomLatents(), NoiseUpdate(), OtherUpdate(), DirectInversion())
+    for control in (RandomSamples(), NoiseUpdate(), OtherUpdate(), DirectInversion())
 }
 """All controls by their role's name, in the order in which they are shown."""
 

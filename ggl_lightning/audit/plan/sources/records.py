@@ -95,7 +95,7 @@ class Records:
 
         Args:
             model: The client model, in eval mode.
-            image_size: Height and width of the prior's images, in pixels.
+            image_size: Height and width of the images, in pixels.
             procedure: What the attacker believes that clients do; see `RecordedUpdate`.
             structure: See `RecordedUpdate`.
 

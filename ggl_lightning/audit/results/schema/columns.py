@@ -89,8 +89,9 @@ _OUTCOME = (
     Column(
         name="psnr_random_mean",
         kind="number",
-        meaning="mean PSNR, in dB, of `random_samples` random samples of the prior against the "
-        "same private image: what reading nothing but the label off the update scores",
+        meaning="mean PSNR, in dB, of `random_samples` random samples of the prior (without one, "
+        "of public images) against the same private image: what reading nothing but the label off "
+        "the update scores",
         is_found=True,
         needs_private_image=True,
         is_logged=True,
