@@ -57,7 +57,7 @@ class Grey(Attack):
         progress: Progress | None = None,
     ) -> Finding:
         count = received.record.count or 1
-        images = torch.zeros(count, 3, target.prior.image_size, target.prior.image_size)
+        images = torch.zeros(count, *target.image_shape)
         return Finding(images=images, labels=torch.zeros(count, dtype=torch.long))
 
     @property
