@@ -13,12 +13,13 @@ DEMO_AUDIT_ARGS ?=
 # Tests run side by side, one more than there are cores: some wait for processes of their own.
 TEST_PROCESSES ?= $(shell expr $$(nproc) + 1)
 
-.PHONY: help install lint test test-flower demo clean
+.PHONY: help install lint test test-flower docs demo clean
 
 help:
 	@echo "make demo   install, write synthetic faces, train a prior for a minute, audit three faces"
 	@echo "make test   install, then lint, type-check and test"
 	@echo "make test-flower  test what needs Flower, in an environment of its own"
+	@echo "make docs   build the documentation's site into site/; any warning is an error"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make clean  remove the environment and the demo's runs"
 
@@ -51,6 +52,17 @@ $(FLOWER)/.installed: pyproject.toml constraints.txt
 test-flower: $(FLOWER)/.installed
 	$(FLOWER)/bin/python -m pytest tests/updates tests/defenses/test_frameworks.py
 
+# In an environment of its own: the package is read, not imported.
+DOCS := .venv-docs
+$(DOCS)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install --quiet --constraint constraints.txt \
+		mkdocs mkdocs-material "mkdocstrings[python]" ruff
+	touch $@
+
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
 # A step whose output is complete is not done again.
 demo: $(INSTALLED)
 	@echo "== 1/3  synthetic faces, in CelebA's own file layout"
@@ -67,4 +79,4 @@ demo: $(INSTALLED)
 		--data.images.init_args.root $(DEMO)/faces --out_dir $(DEMO) --exp_name audit $(DEMO_AUDIT_ARGS)
 
 clean:
-	rm -rf .venv $(FLOWER) $(DEMO)
+	rm -rf .venv $(FLOWER) $(DOCS) site $(DEMO)
