@@ -20,8 +20,8 @@ from ggl_lightning.cli import run_command
 from ggl_lightning.clients import TrainedClassifier, load_trained_client
 from ggl_lightning.clients.cli import main as train_client
 from ggl_lightning.command_line.yaml_text import ValueLoader, WrittenLoader
+from ggl_lightning.data.class_folders import ClassFolders
 from ggl_lightning.data.image_files import open_image
-from ggl_lightning.data.imagenet import ClassFolders
 from ggl_lightning.data.pixel_cache import CachedFaces
 from ggl_lightning.errors import UserError
 from ggl_lightning.metrics import lpips_network

@@ -102,7 +102,7 @@ class Target:
             return self.public(count)
         prior = self.required_prior
         latents = prior.sample(count, torch.Generator().manual_seed(_PUBLIC_SEED))
-        labels = torch.zeros(count, dtype=torch.long, device=self.device)
+        labels = torch.arange(count, device=self.device) % (prior.num_classes or 1)
         return generate_in_batches(prior, latents, labels)
 
 

@@ -6,17 +6,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import IMG_EXTENSIONS
-from torchvision.transforms import Compose
 
-from ggl_lightning.data.image_files import check_image, open_image
-from ggl_lightning.data.image_transform import image_pixels, to_signed_range
+from ggl_lightning.data.class_folders import ClassFolders
+from ggl_lightning.data.image_files import check_image
 from ggl_lightning.data.imagenet_layout import (
     FOLDER_OF_SPLIT,
     check_imagenet_split,
-    class_folders,
-    is_image_of,
 )
 from ggl_lightning.data.split_loaders import SPLITS, SplitLoaders
 from ggl_lightning.errors import UserError, check_choice, check_positive
@@ -104,34 +99,3 @@ class ImageNetDataModule(SplitLoaders):
     def check_image(self, split: str, index: int) -> None:
         """See `ImageDataModule.check_image`; looks at the file's header and end."""
         check_image(self.dataset(split).samples[index][0])
-
-
-class ClassFolders(ImageFolder):
-    """torchvision's ``ImageFolder`` with images in [-1, 1] and errors that name the file.
-
-    Args:
-        folder: A folder of class folders; some may be empty.
-        image_size: Height and width of the images, in pixels.
-
-    Raises:
-        UserError: If there is no image in any of them.
-    """
-
-    def __init__(self, folder: Path, image_size: int) -> None:
-        transform = Compose([image_pixels(image_size), to_signed_range])
-        super().__init__(
-            str(folder),
-            transform,
-            loader=open_image,
-            is_valid_file=is_image_of(folder),
-            allow_empty=True,
-        )
-        if not self.samples:
-            raise UserError(
-                f"the class folders in {folder} hold no images ({', '.join(IMG_EXTENSIONS)})."
-            )
-
-    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-        """The class folders in alphabetical order, and the index of each."""
-        classes = sorted(class_folders(Path(directory)))
-        return classes, {name: index for index, name in enumerate(classes)}

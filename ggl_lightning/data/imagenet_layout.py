@@ -51,7 +51,7 @@ def check_imagenet_split(root: Path, split: str, num_classes: int | None) -> Pat
         UserError: One message that says what is missing.
     """
     name = FOLDER_OF_SPLIT[split]
-    problems = _problems(root, name, num_classes)
+    problems = class_folder_problems(root, name, num_classes)
     if problems:
         listing = "".join(f"\n  - {problem}" for problem in problems)
         raise UserError(
@@ -63,13 +63,24 @@ def check_imagenet_split(root: Path, split: str, num_classes: int | None) -> Pat
     return root / name
 
 
-def _problems(root: Path, name: str, num_classes: int | None) -> list[str]:
+def class_folder_problems(root: Path, name: str, num_classes: int | None) -> list[str]:
+    """What keeps a folder of ``root`` from being read as folders of classes.
+
+    Args:
+        root: The folder that holds it.
+        name: ``train``, ``val`` or ``test``.
+        num_classes: How many class folders there must be; any number if None.
+
+    Returns:
+        A phrase for each thing that is missing or does not fit.
+    """
     if not root.is_dir():
         return [f"the folder {root} does not exist"]
     if not (root / name).is_dir():
         found = f"{root} holds {_some(sorted(entry.name for entry in root.iterdir()))}"
-        archive = _ARCHIVES[name]
-        hint = f"; {archive} is there: extract it" if (root / archive).exists() else ""
+        archive = _ARCHIVES.get(name)
+        is_packed = archive is not None and (root / archive).exists()
+        hint = f"; {archive} is there: extract it" if is_packed else ""
         return [f"the folder {name} is missing ({found}{hint})"]
     classes = class_folders(root / name)
     beside = sorted(path.name for path in (root / name).iterdir())
@@ -93,8 +104,8 @@ def _problems(root: Path, name: str, num_classes: int | None) -> list[str]:
         for where, names in ((name, classes - others), (other, others - classes)):
             if names:
                 problems.append(
-                    f"train and val must have the same class folders, but {len(names)} are only "
-                    f"in {where}: {_some(sorted(names))}"
+                    f"{' and '.join(sorted((name, other)))} must have the same class folders, but "
+                    f"{len(names)} are only in {where}: {_some(sorted(names))}"
                 )
     return problems
 

@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from ggl_lightning.errors import check_positive
+from ggl_lightning.errors import UserError, check_positive
 
 
 class Prior(nn.Module, ABC):
@@ -19,10 +19,13 @@ class Prior(nn.Module, ABC):
     Attributes:
         latent_shape: Shape of one latent, without the batch dimension.
         image_size: Height and width of the images, in pixels.
+        num_classes: How many classes it is conditioned on: labels are below; None if it is not
+            conditioned, or does not know.
     """
 
     latent_shape: tuple[int, ...]
     image_size: int
+    num_classes: int | None = None
 
     @property
     def device(self) -> torch.device:
@@ -66,3 +69,21 @@ class Prior(nn.Module, ABC):
             Images ``(N, 3, image_size, image_size)`` in ``[-1, 1]``, differentiable with
             respect to ``latents``.
         """
+
+
+def check_classes(labels: Tensor, num_classes: int) -> None:
+    """Raises if a label is none of a prior's classes.
+
+    Args:
+        labels: Class indices, any shape.
+        num_classes: How many classes the prior is conditioned on.
+
+    Raises:
+        UserError: If one is outside ``[0, num_classes)``.
+    """
+    unknown = labels[(labels < 0) | (labels >= num_classes)]
+    if len(unknown):
+        raise UserError(
+            f"The label {int(unknown[0])} is none of the prior's {num_classes} classes "
+            f"(0 to {num_classes - 1}): client model, images and prior must have the same."
+        )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ggl_lightning.errors import UserError, check_positive
-from ggl_lightning.priors.base import Prior
+from ggl_lightning.priors.base import Prior, check_classes
 from ggl_lightning.priors.biggan_files import load_biggan
 from ggl_lightning.priors.identity import settings_digest
 
@@ -96,10 +96,5 @@ class BigGANPrior(Prior):
     def _one_hot(self, labels: Tensor | None) -> Tensor:
         if labels is None:
             raise UserError("BigGAN is class-conditional: it needs a label with every latent.")
-        unknown = labels[(labels < 0) | (labels >= self.num_classes)]
-        if len(unknown):
-            raise UserError(
-                f"The label {int(unknown[0])} is none of the prior's {self.num_classes} classes "
-                f"(0 to {self.num_classes - 1}): client model, images and prior must have the same."
-            )
+        check_classes(labels, self.num_classes)
         return F.one_hot(labels.long(), self.num_classes)

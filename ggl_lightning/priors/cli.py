@@ -43,9 +43,10 @@ def export(ckpt: str, output: str, provenance: str = "") -> None:
     """
     generator = load_generator(ckpt)
     export_generator(generator, output, provenance)
+    classes = "" if generator.num_classes is None else f" of {generator.num_classes} classes"
     print(
         f"{output}: width {generator.width}, latents of {generator.latent_dim}, "
-        f"{generator.image_size}x{generator.image_size} images, "
+        f"{generator.image_size}x{generator.image_size} images{classes}, "
         f"{Path(output).stat().st_size / 1e6:.1f} MB"
     )
 

@@ -20,11 +20,12 @@ class FixedLatentGrid(Callback):
     """Shows what the same latents become, every N batches and when training ends.
 
     The grid goes to every TensorBoard logger as ``samples``, and optionally to PNG files in the
-    run's folder: ``samples/batch_0000500.png``.
+    run's folder: ``samples/batch_0000500.png``. Of a conditional prior each row is a class, from
+    the first on, and each column a latent.
 
     Args:
         every_n_batches: Batches between two grids.
-        n_images: Latents, hence images, in the grid.
+        n_images: Images in the grid; each is a latent of its own, unless the prior is conditional.
         images_per_row: Columns of the grid.
         seed: Seed of the latents.
         write_png: Whether to write PNG files too.
@@ -74,7 +75,8 @@ class FixedLatentGrid(Callback):
     def _show(self, trainer: Trainer, module: WGANGP) -> None:
         if not trainer.is_global_zero:
             return
-        grid = make_grid(self._generate(module), nrow=self.images_per_row)
+        images = self._generate(module)
+        grid = make_grid(images, nrow=min(self.images_per_row, len(images)))
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("samples", grid, module.batches_seen)
@@ -85,11 +87,18 @@ class FixedLatentGrid(Callback):
 
     def _generate(self, module: WGANGP) -> Tensor:
         noise = torch.Generator().manual_seed(self.seed)
-        latents = torch.randn(self.n_images, module.latent_dim, generator=noise)
         generator = module.sampling_generator
+        labels = None
+        if generator.num_classes is None:
+            latents = torch.randn(self.n_images, module.latent_dim, generator=noise)
+        else:
+            columns = min(self.images_per_row, self.n_images)
+            rows = min(generator.num_classes, self.n_images // columns)
+            latents = torch.randn(columns, module.latent_dim, generator=noise).repeat(rows, 1)
+            labels = torch.arange(rows, device=module.device).repeat_interleave(columns)
         was_training = generator.training
         generator.eval()  # else the fixed latents would move batch norm's statistics
         with torch.no_grad():
-            images = generator(latents.to(module.device))
+            images = generator(latents.to(module.device), labels)
         generator.train(was_training)
         return to_unit_range(images.float().cpu())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -57,6 +58,9 @@ class WGANGP(LightningModule):
             Samples, validation and export use the average if there is one.
         horizontal_flips: Whether each training image is mirrored with probability 1/2: for data
             that has no left and right, such as faces.
+        num_classes: Conditions both networks on the images' labels, ``0`` to ``num_classes - 1``,
+            see `wgan_gp_networks`; generated images get the labels of the real ones they are
+            compared with. None for an unconditional prior, which ignores labels.
         feature_extractor: Images in ``[-1, 1]`` -> features ``(N, F)`` for the Fréchet distance;
             a small network with fixed random weights if None.
 
@@ -64,8 +68,8 @@ class WGANGP(LightningModule):
         logged: Names of what is logged.
 
     Raises:
-        UserError: If a value is out of its range; while training, if the generator's images are no
-            longer finite at a validation.
+        UserError: If a value is out of its range; while training, if a label is none of the
+            classes, or if the generator's images are no longer finite at a validation.
     """
 
     logged = (
@@ -87,6 +91,7 @@ class WGANGP(LightningModule):
         ema_decay: float | None = None,
         feature_extractor: nn.Module | None = None,
         horizontal_flips: bool = False,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__()
         check_positive("n_critic", n_critic)
@@ -107,9 +112,10 @@ class WGANGP(LightningModule):
         self.learning_rate = learning_rate
         self.betas = betas
         self.horizontal_flips = horizontal_flips
+        self.num_classes = num_classes
 
-        self.generator = WGANGPGenerator(width, latent_dim, image_size)
-        self.critic = WGANGPCritic(critic_width or width, image_size)
+        self.generator = WGANGPGenerator(width, latent_dim, image_size, num_classes)
+        self.critic = WGANGPCritic(critic_width or width, image_size, num_classes)
         self.average = (
             None if ema_decay is None else GeneratorAverage(self.generator, decay=ema_decay)
         )
@@ -140,7 +146,7 @@ class WGANGP(LightningModule):
         ]
 
     def problems(self, images: TrainingImages | None, trainer: Trainer | None) -> list[str]:
-        """See `Trainable.problems`: the images' size and number, and the precision."""
+        """See `Trainable.problems`: the images' size, number and labels, and the precision."""
         problems = [] if trainer is None else _precision_problems(str(trainer.precision))
         if images is None:
             return problems
@@ -161,6 +167,8 @@ class WGANGP(LightningModule):
                 f"of the {images.per_device} images, and batch-norm in the generator needs at "
                 "least 2: set drop_last to true, or choose another batch_size."
             )
+        if self.num_classes is not None:
+            problems += _label_problems(images.all_labels, self.num_classes)
         if images.valid_labels is not None and len(images.valid_labels) < _FEWEST_FOR_DISTANCE:
             problems.append(
                 "The valid split has 1 image, and the Fréchet distance needs at least "
@@ -195,21 +203,23 @@ class WGANGP(LightningModule):
         """One critic update, and a generator update every ``n_critic`` batches.
 
         Args:
-            batch: Images ``(N, 3, H, W)`` in ``[-1, 1]`` and labels, which are not used.
+            batch: Images ``(N, 3, H, W)`` in ``[-1, 1]`` and labels ``(N,)``, which unconditional
+                priors do not use.
             batch_idx: Index of the batch in its epoch.
         """
         real = self._mirrored(batch[0]) if self.horizontal_flips else batch[0]
+        labels = self._condition(batch)
         critic_optimizer, generator_optimizer = cast(list[LightningOptimizer], self.optimizers())
 
         # The generator makes these images without a graph, so only the critic gets gradients.
-        critic_loss, values = self.critic_loss(real)
+        critic_loss, values = self.critic_loss(real, labels)
         self._update(critic_optimizer, self.critic, critic_loss)
 
         self.batches_seen += 1
         if self.batches_seen % self.n_critic == 0:
             # Toggling spares the backward pass the critic's weight gradients.
             with self.toggled_optimizer(generator_optimizer):
-                generator_loss = self.generator_loss(len(real))
+                generator_loss = self.generator_loss(len(real), labels)
                 self._update(generator_optimizer, self.generator, generator_loss)
             if self.average is not None:
                 self.average.update(self.generator, self.batches_seen // self.n_critic - 1)
@@ -217,22 +227,31 @@ class WGANGP(LightningModule):
 
         self._log_training(values, len(real))
 
-    def critic_loss(self, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def critic_loss(
+        self, real: Tensor, labels: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """``-E[C(x)] + E[C(G(z))]`` plus the gradient penalty.
+
+        With classes, ``-E[C(x, y)] + E[C(G(z, y), y)]`` over the real images' labels ``y``: both
+        ends of a segment that the penalty is taken on are of one class, which is its condition.
 
         Args:
             real: Images ``(N, 3, H, W)`` in ``[-1, 1]``.
+            labels: Their classes ``(N,)``; not used by unconditional priors.
 
         Returns:
             The loss, and detached scalars to log by name.
         """
         self._check_images(real)
         with torch.no_grad():
-            fake = self.generator(self._latents(len(real)))
-        scores_real, scores_fake = self.critic(torch.cat([real, fake.to(real.dtype)])).chunk(2)
+            fake = self.generator(self._latents(len(real)), labels)
+        both = torch.cat([real, fake.to(real.dtype)])
+        labels_of_both = None if labels is None else labels.repeat(2)
+        scores_real, scores_fake = self.critic(both, labels_of_both).chunk(2)
         wasserstein = scores_real.float().mean() - scores_fake.float().mean()
         mix = torch.rand(len(real), device=real.device, generator=self._noise)
-        penalty, norms = gradient_penalty(self.critic, real, fake, mix, self.penalty_weight)
+        critic = partial(self.critic, labels=labels)
+        penalty, norms = gradient_penalty(critic, real, fake, mix, self.penalty_weight)
         loss = penalty - wasserstein
         return loss, {
             "train/critic_loss": loss.detach(),
@@ -241,9 +260,23 @@ class WGANGP(LightningModule):
             "train/gradient_norm": norms.mean(),
         }
 
-    def generator_loss(self, n: int) -> Tensor:
-        """``-E[C(G(z))]`` over ``n`` fresh latents."""
-        return -self.critic(self.generator(self._latents(n))).float().mean()
+    def generator_loss(self, n: int, labels: Tensor | None = None) -> Tensor:
+        """``-E[C(G(z))]`` over ``n`` fresh latents, with classes ``-E[C(G(z, y), y)]``.
+
+        Args:
+            n: How many.
+            labels: Their classes ``(n,)``; not used by unconditional priors.
+        """
+        fake = self.generator(self._latents(n), labels)
+        return -self.critic(fake, labels).float().mean()
+
+    def _condition(self, batch: tuple[Tensor, Tensor]) -> Tensor | None:
+        if self.num_classes is None:
+            return None
+        # On a GPU a label that is no class would end the process without a name.
+        for problem in _label_problems(batch[1], self.num_classes):
+            raise UserError(problem)
+        return batch[1]
 
     def _latents(self, n: int) -> Tensor:
         return torch.randn(n, self.latent_dim, device=self.device, generator=self._noise)
@@ -298,13 +331,14 @@ class WGANGP(LightningModule):
         """Adds a batch of real and as many generated images to the Fréchet distance.
 
         Args:
-            batch: Images ``(N, 3, H, W)`` in ``[-1, 1]`` and labels, which are not used.
+            batch: Images ``(N, 3, H, W)`` in ``[-1, 1]`` and labels ``(N,)``; conditional priors
+                generate images of the same classes.
             batch_idx: Index of the batch.
         """
         real = batch[0]
         self._check_images(real)
         latents = torch.randn(len(real), self.latent_dim, generator=self._validation_noise)
-        fake = self.sampling_generator(latents.to(self.device))
+        fake = self.sampling_generator(latents.to(self.device), self._condition(batch))
         with torch.autocast(device_type=real.device.type, enabled=False):
             self.frechet_distance.update(real, real=True)
             self.frechet_distance.update(fake.to(real.dtype), real=False)
@@ -343,6 +377,16 @@ class WGANGP(LightningModule):
                 f"The data module yields images of shape {tuple(images.shape[1:])}, and the model "
                 f"is for (3, {size}, {size}). Set image_size to the same value in both."
             )
+
+
+def _label_problems(labels: Tensor, num_classes: int) -> list[str]:
+    unknown = labels[(labels < 0) | (labels >= num_classes)]
+    if len(unknown) == 0:
+        return []
+    return [
+        f"model.num_classes is {num_classes}, but the images have the label {int(unknown.max())}: "
+        f"labels must be 0 to {num_classes - 1}. Set it to the number of the images' classes."
+    ]
 
 
 def _precision_problems(precision: str) -> list[str]:

@@ -75,6 +75,7 @@ _CLASSES = [
     "ggl_lightning.priors.ModulePrior", "ggl_lightning.priors.BigGANPrior",
     "ggl_lightning.priors.WGANGPPrior", "ggl_lightning.priors.base.Prior",
     "ggl_lightning.data.celeba.CelebADataModule", "ggl_lightning.data.imagenet.ImageNetDataModule",
+    "ggl_lightning.data.image_folders.ImageFolderDataModule",
     "ggl_lightning.audit.RandomImages",
     "ggl_lightning.audit.ClassBalancedImages",
     "ggl_lightning.clients.GradientUpdate", "ggl_lightning.clients.LocalSGD",
@@ -673,7 +674,7 @@ def tiny(trees: dict[str, Mapping], faces: FilePath) -> dict[str, Mapping]:
     """
     small = {}
     for name, tree in trees.items():
-        if "imagenet" in name:
+        if "imagenet" in name or "natural" in name:
             continue
         tree = duplicate(tree)
         everything = _TINY["audit" if name.startswith("audit") else name.partition("/")[0]]

@@ -157,9 +157,9 @@ def test_settings_that_must_be_positive(name):
 
 def test_mirrored_images_train_the_critic_half_of_the_time(tmp_path):
     class SeesImages(WGANGP):
-        def critic_loss(self, real):
+        def critic_loss(self, real, labels=None):
             seen.append(real.clone())
-            return super().critic_loss(real)
+            return super().critic_loss(real, labels)
 
     seen: list[torch.Tensor] = []
     seed_everything(SEED, verbose=False)
