@@ -323,7 +323,7 @@ class _Scorer:
         lineup: Tensor | None,
     ) -> None:
         self._target = target
-        self._images = None if images is None else images.to(target.device)
+        self._images = None if images is None else images.to(target.device).contiguous()
         self._labels = labels
         self._lineup = lineup
         self._metrics = build_reconstruction_metrics(

@@ -193,3 +193,14 @@ def test_recorders_do_not_need_the_rest():
     assert "audit_update" in ggl_lightning.__all__
     with pytest.raises(AttributeError, match="has no attribute 'nosuch'"):
         _ = ggl_lightning.nosuch
+
+
+def test_images_may_lie_in_memory_as_files_have_them(model, image):
+    """Height, width, channels: what most readers of images leave behind a permutation."""
+    update = client_update(model, image, LABEL)
+    as_read = image.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    assert not as_read.is_contiguous()
+    one, other = (
+        audited(update, model, images=images, lineup=-images) for images in (image, as_read)
+    )
+    assert one["adam"].scores == other["adam"].scores
