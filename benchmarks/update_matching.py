@@ -2,8 +2,8 @@
 
 The published client: a randomly initialised ResNet-18 (seed 0), 32x32 pixels, one image in an
 update, the plain gradient in eval mode. The lineup are ``--images`` faces of one class of CelebA's
-test split; each of them is private once, among all others. Rates are top-1, with exact 95%
-intervals. The attacker reads the label off the update.
+test split; the first ``--private`` of them are private once, among all others. Rates are top-1,
+with exact 95% intervals. The attacker reads the label off the update.
 
 All private images have one lineup, so each of its images' updates is computed once for a defense
 and compared with all that was received, which `UpdateMatching` would compute anew for each: the
@@ -172,9 +172,9 @@ def check(client: Client, candidates: Candidates, received: Received, place: int
         raise SystemExit(f"image {place}: the rank is not that of UpdateMatching itself")
 
 
-def under(client: Client, defense: Defense, checked: int) -> dict[str, object]:
+def under(client: Client, defense: Defense, private: int, checked: int) -> dict[str, object]:
     """The rate under one defense, and how many labels were read rightly."""
-    count, started = len(client.images), time.perf_counter()
+    count, started = min(private, len(client.images)), time.perf_counter()
     attack, target = UpdateMatching(), client.target
     ranks, assumed = [0] * count, [0] * count
     left = list(range(count))
@@ -254,7 +254,7 @@ def main(options: argparse.Namespace) -> None:
         for name in options.defenses:
             if name not in numbers:
                 checked = 0 if name == "compression 90" else options.checked
-                keep(name, under(client, DEFENSES[name], checked))
+                keep(name, under(client, DEFENSES[name], options.private, checked))
 
 
 if __name__ == "__main__":
@@ -263,7 +263,8 @@ if __name__ == "__main__":
     )
     parser.add_argument("--root", type=Path, required=True, help="CelebA's folder")
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--images", type=int, default=100, help="in the lineup, each private once")
+    parser.add_argument("--images", type=int, default=100, help="in the lineup")
+    parser.add_argument("--private", type=int, default=100, help="of them, under each defense")
     parser.add_argument("--label", type=int, default=0, help="of all of them")
     parser.add_argument("--checked", type=int, default=2, help="compared with the attack itself")
     parser.add_argument("--releases", type=int, default=100, help="of an image, for the curve")
