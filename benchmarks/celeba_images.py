@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ggl_lightning.data.base import ImageDataModule
 from ggl_lightning.data.celeba import CelebADataModule
 
 ATTRIBUTE = "Male"
@@ -27,10 +28,22 @@ def spread_images(
     Returns:
         Images ``(N, 3, size, size)`` in ``[-1, 1]``, and their labels ``(N,)``.
     """
-    data = CelebADataModule(root=root, image_size=size, target_attribute=ATTRIBUTE)
+    return spread(
+        CelebADataModule(root=root, image_size=size, target_attribute=ATTRIBUTE), split, count
+    )
+
+
+def spread(data: ImageDataModule, split: str, count: int) -> tuple[Tensor, Tensor]:
+    """Images of any data module, spread evenly over a split; see `spread_images`.
+
+    Args:
+        data: The data module.
+        split: ``train``, ``valid`` or ``test``.
+        count: How many at most.
+    """
     data.open_split(split)
     images = data.dataset(split)
-    total = len(images)
+    total = len(images)  # type: ignore[arg-type]
     places = torch.linspace(0, total - 1, min(count, total)).round().long().tolist()
     found = [images[place] for place in places]
     return torch.stack([image for image, _ in found]), torch.tensor([int(y) for _, y in found])

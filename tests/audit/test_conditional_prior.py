@@ -9,6 +9,7 @@ import yaml
 from PIL import Image
 
 from ggl_lightning.attacks.base import _PUBLIC_SEED, Target
+from ggl_lightning.attacks.spaces.features import feature_layers
 from ggl_lightning.audit.cli import main
 from ggl_lightning.cli import run_command
 from ggl_lightning.priors.generator_files import export_generator
@@ -96,3 +97,10 @@ def test_without_public_images_attacks_learn_from_samples_of_all_classes(config,
     images = Target(client.model, client.classifier, prior).public_images(6)
     latents = prior.sample(6, torch.Generator().manual_seed(_PUBLIC_SEED))
     torch.testing.assert_close(images, prior(latents, torch.tensor([0, 1, 2, 0, 1, 2])))
+
+
+def test_the_same_feature_maps_can_be_searched_as_without_classes(config, tmp_path):
+    conditional = WGANGPPrior(str(tmp_path / "prior.safetensors"))
+    export_generator(WGANGPGenerator(4, 6), tmp_path / "plain.safetensors")
+    plain = WGANGPPrior(str(tmp_path / "plain.safetensors"))
+    assert feature_layers(conditional) == feature_layers(plain) != []
