@@ -2,7 +2,9 @@
 
 Made-up results: attacks whose numbers on an update are distributed as on their nulls' updates, plus
 a leak in standard deviations of an image. Attacks share an image's difficulty and an update's luck
-as far as ``correlated`` says. Rates have exact 95% intervals.
+as far as ``correlated`` says, and rank the private image among decoys by guessing. Every audit is
+judged as real ones are. Rates have exact 95% intervals; the last line of each leak is of all its
+settings together.
 
     python benchmarks/verdict_errors.py --audits 2000 --json numbers.json
 """
@@ -15,27 +17,47 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy.stats import binomtest
 
-from ggl_lightning.audit.statistics.worst_case import LEVEL
-from ggl_lightning.metrics import MaxLeakage
+from ggl_lightning.audit.statistics.result_index import ResultIndex
+from ggl_lightning.audit.statistics.worst_case import worst_cases
 
-EVIDENCE = 2
-"""Kinds of evidence that a verdict is adjusted for: reconstruction and identification."""
+DECOYS = 9
+"""Beside the private image, in every lineup."""
 
 
 def says_leak(
     rng: np.random.Generator, images: int, attacks: int, leak: float, correlated: bool
 ) -> bool:
-    """One audit of one defense, with two kinds of null."""
+    """The verdict of one audit of one defense, with one null and a ranking per attack."""
     shared = 2.0 * correlated
-    table = shared * rng.standard_normal((images, 1, 1)) + rng.standard_normal((images, 3, attacks))
-    table += shared * rng.standard_normal((images, 3, 1))
-    statistic = MaxLeakage(True, attacks, 2, has_bound=False)
-    found = torch.tensor(table)
-    statistic.update(found[:, 0] + leak, found[:, 1:])
-    return EVIDENCE * statistic.compute()["p_value"].item() < LEVEL
+    table = shared * rng.standard_normal((images, 1, 1)) + rng.standard_normal((images, 2, attacks))
+    table += shared * rng.standard_normal((images, 2, 1))
+    table[:, 0] += leak
+    size = (images, 1 if correlated else attacks)
+    ranks = np.broadcast_to(rng.integers(1, DECOYS + 2, size), (images, attacks))
+    rows = [
+        {
+            "role": role,
+            "image_index": image,
+            "seed": 0,
+            "defense": "none",
+            "attack": f"attack{attack}",
+            "psnr": 12 + float(table[image, side, attack]),
+            "rank_update": int(ranks[image, attack]),
+            "decoys": DECOYS,
+        }
+        for side, role in enumerate(("attack", "null_noise"))
+        for image in range(images)
+        for attack in range(attacks)
+    ]
+    (found,) = worst_cases(ResultIndex(rows))
+    return bool(found["verdict"] == "leak")
+
+
+def _rate(times: int, audits: int) -> dict[str, object]:
+    low, high = binomtest(times, audits).proportion_ci(method="exact")
+    return {"audits": audits, "rate": times / audits, "interval": (round(low, 4), round(high, 4))}
 
 
 def main() -> None:
@@ -48,24 +70,20 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     lines = []
-    for leak, images, attacks, correlated in product(
-        options.leaks, options.images, options.attacks, (False, True)
-    ):
-        rng = np.random.default_rng(0)
-        times = sum(
-            says_leak(rng, images, attacks, leak, correlated) for _ in range(options.audits)
-        )
-        low, high = binomtest(times, options.audits).proportion_ci(method="exact")
-        line = {
-            "leak": leak,
-            "images": images,
-            "attacks": attacks,
-            "correlated": correlated,
-            "rate": times / options.audits,
-            "interval": (round(low, 4), round(high, 4)),
-        }
-        print(line, flush=True)
-        lines.append(line)
+    for leak in options.leaks:
+        of_leak = 0
+        settings = list(product(options.images, options.attacks, (False, True)))
+        for number, (images, attacks, correlated) in enumerate(settings):
+            rng = np.random.default_rng(number)
+            times = sum(
+                says_leak(rng, images, attacks, leak, correlated) for _ in range(options.audits)
+            )
+            of_leak += times
+            where = {"images": images, "attacks": attacks, "correlated": correlated}
+            lines.append({"leak": leak, **where, **_rate(times, options.audits)})
+            print(lines[-1], flush=True)
+        lines.append({"leak": leak, **_rate(of_leak, len(settings) * options.audits)})
+        print(lines[-1], flush=True)
     if options.json:
         options.json.write_text(json.dumps(lines, indent=1) + "\n")
 
