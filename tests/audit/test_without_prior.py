@@ -77,9 +77,10 @@ def result(tmp_path):
 CONTROLS = ["null_random", "null_noise", "null_other", "bound"]
 
 
-def test_attacks_that_need_no_prior_are_audited_with_all_controls(audit, result, tmp_path):
+def test_attacks_that_need_no_prior_are_audited_with_all_controls(audit, result, tmp_path, caplog):
     attacks = {"pixels": PIXELS, "matching": MATCHING, "learned": LEARNED, "standard": STANDARD}
     assert audit(attacks, controls=CONTROLS) == 0
+    assert "cannot be read" not in caplog.text  # pictures of attacks that make none
     private = SplitImages().dataset("test").tensors[0][0]
     public = SplitImages().dataset("train").tensors[0]
     drawn = public[[i * 40 // 10 for i in range(10)]]  # random_samples of them, spread over all
