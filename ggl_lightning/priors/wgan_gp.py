@@ -169,6 +169,7 @@ class WGANGP(LightningModule):
             )
         if self.num_classes is not None:
             problems += _label_problems(images.all_labels, self.num_classes)
+            problems += _unseen_problems(images.labels, self.num_classes)
         if images.valid_labels is not None and len(images.valid_labels) < _FEWEST_FOR_DISTANCE:
             problems.append(
                 "The valid split has 1 image, and the Fréchet distance needs at least "
@@ -386,6 +387,17 @@ def _label_problems(labels: Tensor, num_classes: int) -> list[str]:
     return [
         f"model.num_classes is {num_classes}, but the images have the label {int(unknown.max())}: "
         f"labels must be 0 to {num_classes - 1}. Set it to the number of the images' classes."
+    ]
+
+
+def _unseen_problems(labels: Tensor, num_classes: int) -> list[str]:
+    """Classes behind the last one that there are images of; gaps may be meant."""
+    seen = 1 + int(labels.max()) if len(labels) else 0
+    if seen >= num_classes:
+        return []
+    return [
+        f"model.num_classes is {num_classes}, but the train split has labels below {seen} only: a "
+        f"class without images is not learnt. Set it to {seen}."
     ]
 
 

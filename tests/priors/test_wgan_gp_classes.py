@@ -283,6 +283,9 @@ def test_the_command_trains_resumes_exports_and_refuses(tmp_path, capsys):
     few = ["fit", f"--config={config}", "--model.num_classes=2"]
     assert run_command(main, few) == 2
     assert "model.num_classes is 2, but the images have the label 2" in capsys.readouterr().err
+    many = ["fit", f"--config={config}", "--model.num_classes=4"]
+    assert run_command(main, many) == 2
+    assert "the train split has labels below 3 only" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
     assert run_command(main, ["fit", f"--config={config}"]) == 0, capsys.readouterr().err
