@@ -14,6 +14,7 @@ SCREENED = 500
 """Public images by which tensors and their weights are chosen."""
 
 _MOST_TENSORS = 6
+_LEAST_NORM = 1e-100
 _WORTH = 0.01
 """Relative gain in expected error below which another tensor is not worth its cost."""
 
@@ -58,7 +59,8 @@ def select_tensors(
 def noise_ratios(grams: Mapping[str, Gram], names: Sequence[str], noise: float) -> Tensor:
     """Noise relative to tensors' usual size: ``s^2 / n^2`` with the median norm ``n``, ``(L,)``."""
     usual = torch.stack([grams[name].norms.median() for name in names])
-    return noise**2 / usual.square()
+    # The square of the norm of a tensor that is zero in most updates would be zero too.
+    return (noise / usual.clamp(min=_LEAST_NORM)).square()
 
 
 def _sorted(names: Sequence[str], examples: Examples) -> list[str]:

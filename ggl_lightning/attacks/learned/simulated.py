@@ -197,4 +197,6 @@ def _norms(values: Tensor) -> Tensor:
 
 
 def _unit(values: Tensor, norms: Tensor) -> Tensor:
-    return values.float() / norms.unsqueeze(1).float()
+    # In float32 the least norm would be zero, and the direction of zeros undefined.
+    least = torch.finfo(torch.float32).tiny
+    return values.float() / norms.unsqueeze(1).clamp(min=least).float()
