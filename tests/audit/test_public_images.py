@@ -182,3 +182,9 @@ def settings_of_both():
         "init_args": learned,
     }
     return found
+
+
+def test_a_dry_run_writes_nothing_and_tells_what_is_learnt_first(run, tmp_path, capsys):
+    assert run("--dry_run") == 0
+    assert not (tmp_path / "runs").exists()
+    assert "fits of learned, at most" in capsys.readouterr().out

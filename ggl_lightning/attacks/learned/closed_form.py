@@ -103,6 +103,12 @@ class ClosedFormExamples(Examples):
         """See `Examples.noise_in`; `noise_level` says how."""
         return noise_level([(received[name], self._ranks[name]) for name in self.names])
 
+    def entries_of(self, name: str) -> int:
+        """See `Examples.entries_of`: all."""
+        weight = self._rules[name].layer.weight
+        assert isinstance(weight, Tensor)
+        return weight.numel()
+
     def bytes_of(self, name: str) -> int:
         """See `Examples.bytes_of`."""
         return self._bytes[name] * len(self)

@@ -86,5 +86,9 @@ class Examples(ABC):
         """
 
     @abstractmethod
+    def entries_of(self, name: str) -> int:
+        """How many entries of a tensor are looked at."""
+
+    @abstractmethod
     def bytes_of(self, name: str) -> int:
         """Memory that keeping a tensor ready takes."""

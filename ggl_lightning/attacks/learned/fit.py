@@ -98,14 +98,13 @@ class LearnedFit:
 
     @staticmethod
     def make(
-        examples: Examples, images: Tensor, noise: float, twins: int, memory_bytes: int
+        examples: Examples, images: Tensor, twins: int, memory_bytes: int
     ) -> dict[str, Tensor]:
         """Chooses tensors, and computes the inner products of all public images in them.
 
         Args:
             examples: The updates of the public images.
             images: The images.
-            noise: Standard deviation of noise per entry, in the examples' own scale: roughly.
             twins: Successive images that are left out together.
             memory_bytes: Bound on what is kept.
 
@@ -114,7 +113,7 @@ class LearnedFit:
             ``cosines/NAME`` ``(M, M)`` and ``norms/NAME`` ``(M,)`` for each.
         """
         targets = images.flatten(1).double().cpu()
-        names = select_tensors(examples, targets, noise, twins, memory_bytes)
+        names = select_tensors(examples, targets, twins, memory_bytes)
         kept = {"tensors": torch.tensor([list(examples.names).index(name) for name in names])}
         for name, gram in examples.grams(names).items():
             kept[f"cosines/{name}"], kept[f"norms/{name}"] = gram.cosines, gram.norms

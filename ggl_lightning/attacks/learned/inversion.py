@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -41,8 +40,8 @@ LEAST_PUBLIC_IMAGES = 10
 
 _MEMORY_MB = 2048
 
-_OCTAVES_OF_NOISE = 3
-"""Tensors are chosen anew for every so many factors of 2 in the level of noise."""
+_SAMPLED = 400
+"""Public images by which the time of a fit is found out."""
 
 _HELD = 4
 """Fits and examples kept in memory, for different labels and defenses."""
@@ -204,6 +203,18 @@ class LearnedInversion(Attack):
         """See `Attack.needs_public`."""
         return self.public_images
 
+    def sample(self) -> tuple[Attack, float]:
+        """See `Attack.sample`: with few public images; a fit takes their number's square."""
+        short = LearnedInversion(
+            min(self.public_images, _SAMPLED),
+            self.mirrored,
+            self.adaptive,
+            self.known_label,
+            self.believes,
+            self._memory / MEBIBYTE,
+        )
+        return short, (self.public_images / short.public_images) ** 2
+
     @property
     def evaluations(self) -> int:
         """None: its updates are of public images."""
@@ -227,9 +238,9 @@ class LearnedInversion(Attack):
         examples = self._examples_of(fitting)
         usable = {name: tensors[name] for name in examples.names}
         noise = examples.noise_in(usable)
+        fit = self._fit(fitting, examples)
         if noise is None:
-            noise = self._fit(fitting, examples, 0.0).noise_left(usable) if noisy else 0.0
-        fit = self._fit(fitting, examples, noise)
+            noise = fit.noise_left(usable) if noisy else 0.0
         return fit.predict(usable, noise), fitting.way
 
     def _matrices(self, target: Target) -> set[str]:
@@ -262,27 +273,24 @@ class LearnedInversion(Attack):
         self._examples.move_to_end(text)
         return self._examples[text]
 
-    def _fit(self, fitting: _Fitting, examples: Examples, noise: float) -> LearnedFit:
-        octave = None if noise == 0 else round(math.log2(noise) / _OCTAVES_OF_NOISE)
-        level = 0.0 if octave is None else 2.0 ** (octave * _OCTAVES_OF_NOISE)
-        name = f"{fitting.text} {octave}"
-        if name not in self._fits:
+    def _fit(self, fitting: _Fitting, examples: Examples) -> LearnedFit:
+        if fitting.text not in self._fits:
             images, twins = fitting.public.images, fitting.public.twins
 
             def make() -> Mapping[str, Tensor]:
                 started = time.perf_counter()
-                made = LearnedFit.make(examples, images, level, twins, self._memory)
+                made = LearnedFit.make(examples, images, twins, self._memory)
                 seconds = time.perf_counter() - started
                 text = "Learned inversion: fitted on %d public images under label %d in %.0f s."
                 _log.info(text, len(images) // twins, fitting.label, seconds)
                 return made
 
-            key = {**fitting.key, "part": "fit", "noise": octave, "memory": self._memory}
+            key = {**fitting.key, "part": "fit", "memory": self._memory}
             kept = fitting.target.fits.get(key, make)
             _make_room(self._fits)
-            self._fits[name] = LearnedFit(examples, images, kept, twins)
-        self._fits.move_to_end(name)
-        return self._fits[name]
+            self._fits[fitting.text] = LearnedFit(examples, images, kept, twins)
+        self._fits.move_to_end(fitting.text)
+        return self._fits[fitting.text]
 
 
 class _Fitting:

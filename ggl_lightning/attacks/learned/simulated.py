@@ -114,6 +114,10 @@ class SimulatedExamples(Examples):
             return 0.0
         return noise_level([(received[name], rank) for name, rank in self._ranks.items()])
 
+    def entries_of(self, name: str) -> int:
+        """See `Examples.entries_of`."""
+        return len(self._entries[name])
+
     def bytes_of(self, name: str) -> int:
         """See `Examples.bytes_of`; it is kept in any case."""
         return 0

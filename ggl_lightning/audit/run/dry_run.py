@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ggl_lightning.attacks import Progress
+from ggl_lightning.attacks import Attack, Progress
+from ggl_lightning.attacks.fits import MemoryFits
 from ggl_lightning.attacks.searches.loop import SearchLoop
-from ggl_lightning.audit.plan.case import UtilitySpec
+from ggl_lightning.audit.plan.case import CaseSpec, UtilitySpec
 from ggl_lightning.audit.plan.controls import SearchControl, control_of
 from ggl_lightning.audit.plan.data_module import AuditDataModule
+from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.run.module import AuditModule
 from ggl_lightning.clients.validation import has_batch_norm
 
@@ -69,6 +71,7 @@ def describe_audit(module: AuditModule, grid: AuditDataModule) -> str:
         evaluations = grid.attacks[attack].evaluations
         title = " ".join(part for part in (role, defense, attack) if part)
         lines.append(_Line(title, count, count * evaluations, count * seconds[kind]))
+    lines += _fit_lines(module, grid, specs)
     lines += _training_lines(module)
     text = _text(lines, len(grid.cases), len(done))
     if not has_batch_norm(module.client_model):
@@ -82,6 +85,37 @@ def _modes(module: AuditModule, grid: AuditDataModule) -> set[str]:
         return {module.procedure.batch_norm_mode}
     cases = (grid.cases[position] for position in range(len(grid.cases)))
     return {case.recorded.facts["believed_mode"] for case in cases if case.recorded is not None}
+
+
+def _fit_lines(module: AuditModule, grid: AuditDataModule, specs: list[CaseSpec]) -> list[_Line]:
+    """What attacks learn first: once for every label under every kind of defense, at most."""
+    lines = []
+    for name, attack in grid.attacks.items():
+        ours = [spec for spec in specs if spec.role == ATTACK.name and spec.attack_name == name]
+        learning = next((one for one in _members(attack) if one.needs_public), None)
+        if learning is None or not ours:
+            continue
+        case = grid.cases[grid.cases.specs.index(ours[0])]
+        short, worth = learning.sample()
+        seconds = []
+        runner = module.runner(grid, MemoryFits())
+        for _ in range(2):
+            started = time.perf_counter()
+            runner.run(replace(case, attack=short), "", Progress())
+            seconds.append(time.perf_counter() - started)
+        labels = len({int(label) for spec in ours for label in _labels(grid, spec)}) or 1
+        count = labels * len({spec.defense_name for spec in ours})
+        estimate = max(0.0, seconds[0] - seconds[1]) * worth
+        lines.append(_Line(f"fits of {name}, at most", count, 0, count * estimate))
+    return lines
+
+
+def _members(attack: Attack) -> list[Attack]:
+    return list(attack.members.values()) or [attack]
+
+
+def _labels(grid: AuditDataModule, spec: CaseSpec) -> list[int]:
+    return grid.labels[list(spec.indices)].tolist() if len(grid.labels) else []
 
 
 def _training_lines(module: AuditModule) -> list[_Line]:
@@ -118,10 +152,16 @@ def _seconds(module: AuditModule, grid: AuditDataModule, position: int) -> float
             if loop.round >= _ROUNDS or loop.elapsed > _SECONDS:
                 loop.request_stop("measured")
 
-    runner = module.runner(grid)
+    runner = module.runner(grid, MemoryFits())
     started = time.perf_counter()
     runner.run(replace(case, attack=short), "", Progress(stop_soon))
     if not rounds:  # an attack without a search has been run as a whole
+        first = time.perf_counter() - started
+        if not attack.needs_public:
+            return first
+        # Again: what is learnt first is learnt once, and serves other cases too.
+        started = time.perf_counter()
+        runner.run(replace(case, attack=short), "", Progress(stop_soon))
         return time.perf_counter() - started
     # The first round also pays for what is done once.
     (start, before), (end, after) = (rounds[0] if len(rounds) > 1 else (0.0, 0)), rounds[-1]

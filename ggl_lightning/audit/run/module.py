@@ -19,6 +19,7 @@ from ggl_lightning.attacks.callbacks import (
     SearchSnapshots,
     kept_trials,
 )
+from ggl_lightning.attacks.fits import Fits
 from ggl_lightning.audit.gate import Candidate, check_audit
 from ggl_lightning.audit.gate.records import random_images
 from ggl_lightning.audit.plan.case import Case, Idle, UtilitySpec
@@ -165,7 +166,6 @@ class AuditModule(SearchHost):
         self.failures: list[Row] = []
         self.table = ""
         self._admitted: AuditDataModule | None = None
-        self._fits = FolderFits(self.run_folder.fits)
         self._means: dict[tuple[str | None, str | None], GroupMeans] = {}
 
     def configure_callbacks(self) -> list[pl.Callback]:
@@ -293,29 +293,35 @@ class AuditModule(SearchHost):
             if isinstance(each, SearchCallback) and each.decides_results
         ]
 
-    def runner(self, grid: AuditDataModule) -> CaseRunner | RecordedCaseRunner:
+    def runner(
+        self, grid: AuditDataModule, fits: Fits | None = None
+    ) -> CaseRunner | RecordedCaseRunner:
         """What runs cases, after `prepare` and on the module's device.
 
         Args:
             grid: The cases.
+            fits: Where attacks keep what they have learnt; the run folder if None.
         """
+        fits = FolderFits(self.run_folder.fits) if fits is None else fits
         if grid.records is not None:
-            return RecordedCaseRunner(lambda recorded: self._recorded_runner(recorded, grid))
+            return RecordedCaseRunner(lambda recorded: self._recorded_runner(recorded, grid, fits))
         return CaseRunner(
-            self._target(self.client_model, self._classifier, grid),
+            self._target(self.client_model, self._classifier, grid, fits),
             self.procedure,
             self._scorer(self._metrics, self._classifier, grid.companions, grid),
             grid.companions,
             self._setting,
         )
 
-    def _recorded_runner(self, recorded: RecordedUpdate, grid: AuditDataModule) -> CaseRunner:
+    def _recorded_runner(
+        self, recorded: RecordedUpdate, grid: AuditDataModule, fits: Fits
+    ) -> CaseRunner:
         """What runs the cases of one record, at the state of its client."""
         loaded = recorded.load()
         classifier = self._classifier_of(loaded.model, random_images(1, self._size))
         metrics = replace(self._metrics, client_model=loaded.model, last_layer=classifier.layer)
         return CaseRunner(
-            self._target(loaded.model, classifier, grid),
+            self._target(loaded.model, classifier, grid, fits),
             loaded.procedure,
             self._scorer(metrics, classifier, recorded.lineup, grid),
             recorded.lineup,
@@ -328,9 +334,9 @@ class AuditModule(SearchHost):
         return find_classifier_layer(model, images.to(device_of(model)))
 
     def _target(
-        self, model: nn.Module, classifier: ClassifierLayer, grid: AuditDataModule
+        self, model: nn.Module, classifier: ClassifierLayer, grid: AuditDataModule, fits: Fits
     ) -> Target:
-        return Target(model, classifier, self.prior, grid.opened_public, self._fits, self._size)
+        return Target(model, classifier, self.prior, grid.opened_public, fits, self._size)
 
     def _scorer(
         self,
