@@ -61,6 +61,23 @@ def _key(defense=None, attack=None, rule=None, changed=None, role="attack", inde
     return keys(case)
 
 
+def test_another_way_to_read_labels_off_batches_makes_other_results(monkeypatch):
+    images, labels = _Images(), torch.arange(6) % 2
+
+    def key(indices, known_label=False):
+        attack = GenerativeGradientLeakage(NevergradSearch(), known_label=known_label)
+        companions = Companions(images, labels, decoys=2)
+        keys = CaseKeys(GradientUpdate(), "client", "prior", companions, {"scoring": {}})
+        private = torch.stack([images[index][0] for index in indices])
+        spec = CaseSpec(indices, "d", "a", 0, "attack")
+        return keys(Case(spec, private, labels[list(indices)], NoDefense(), attack))
+
+    before = [key((0,)), key((0, 1)), key((0, 1), known_label=True)]
+    monkeypatch.setattr("ggl_lightning.audit.plan.keys.BATCH_LABELS", 3)
+    after = [key((0,)), key((0, 1)), key((0, 1), known_label=True)]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [True, False, True]
+
+
 # Written down once: a key that changes makes every run of before foreign.
 GOLDEN = {
     "plain": "v2-2a5be952f432dd7800affe13e9022b5a",

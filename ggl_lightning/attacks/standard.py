@@ -28,9 +28,9 @@ BUDGET = 500
 _EXACT = 1e-4
 """Share of a received update that may be left unexplained by an answer that is taken for exact."""
 
-_WORTH = 0.5
+_WORTH = 0.25
 """A search is run only if the learned answer is expected to have more than this share of the mean
-public image's squared error: what has less shows the leak, and is hardly ever surpassed."""
+public image's squared error. With less, 6 dB above the mean image, the leak is beyond doubt."""
 
 _CLEARLY = 0.25
 """Unexplained share of a search's answer, relative to the learned one's, below which the search has
@@ -54,8 +54,8 @@ class StandardAttack(Attack):
     2. ``matching``: `UpdateMatching`, which ranks lineups and makes no image.
     3. ``learned``: `LearnedInversion`.
     4. ``ggl``: `GenerativeGradientLeakage` by CMA-ES with the published budget, 500 rounds of 50,
-       adaptive; only if the learned answer is expected to have more than half of the mean public
-       image's squared error, or there is none.
+       adaptive; only if the learned answer is expected to have more than a quarter of the mean
+       public image's squared error, or there is none.
 
     Those that do not fit the client model, procedure or batch are left out, as ``ggl`` is without
     a prior, and the result says why. The answer: one that is exact; else the one of the lowest
@@ -251,5 +251,5 @@ def _unless_well_explained(found: Mapping[str, Finding]) -> str | None:
         return None
     return (
         f"the learned answer is expected to have {learned.predicted_mse / usual:.0%} of the mean "
-        "public image's squared error, and a search is run above 50% only"
+        f"public image's squared error, and a search is run above {_WORTH:.0%} only"
     )

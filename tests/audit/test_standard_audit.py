@@ -33,11 +33,8 @@ def test_members_have_rows_pictures_and_statistics(audit, config, tmp_path, caps
     with (run / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     attacks = {(row["defense"], row["attack"]) for row in rows if row["role"] == "attack"}
-    assert {name for defense, name in attacks if defense == "none"} == {
-        "standard",
-        "standard/matching",
-        "standard/learned",
-    }
+    undefended = {name for defense, name in attacks if defense == "none"}
+    assert undefended >= {"standard", "standard/matching", "standard/learned"}
     assert ("noise0.1", "standard/ggl") in attacks
     by_name = {row["name"]: row for row in rows}
     case = "image000000_none_standard_seed0"
@@ -65,13 +62,14 @@ def test_a_configuration_names_it_in_a_word(audit, config, tmp_path):
     settings["data"]["defenses"].pop("noise0.1")
     short = tmp_path / "short.yaml"
     short.write_text(yaml.safe_dump(settings))
-    assert audit("--config", str(short)) == 0
+    assert audit("--config", str(short), "--budget", "2") == 0
     found = collect([tmp_path / "runs" / "tiny"])
     assert "standard/learned" in found.attacks
 
 
 def test_results_of_other_versions_are_not_compared(audit, config, tmp_path):
-    arguments = ("--config", str(config), "--attack", "standard", "--data.controls", "[]")
+    arguments = ("--config", str(config), "--attack", "standard", "--budget", "2")
+    arguments += ("--data.controls", "[]", "--data.idx", "0")
     assert audit(*arguments, "--defense", "none") == 0
     rows = collect([tmp_path / "runs" / "tiny"]).rows
     other = [json.loads(json.dumps(row)) for row in rows]

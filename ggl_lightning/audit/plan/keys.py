@@ -27,6 +27,10 @@ KEY_VERSION = 2
 """How keys are made. Results whose keys are of another version cannot be told to be the same."""
 
 
+BATCH_LABELS = 2
+"""Of the way in which labels of batches are inferred: results of another are others."""
+
+
 def describe(component: object) -> Any:
     """The class and public attributes of a defense, attack or search, ready for JSON.
 
@@ -98,6 +102,7 @@ class CaseKeys:
             "defense": self._identity(case.defense),
             "attack": self._identity(case.attack),
             **self._of_public(case),
+            **_of_labels(case),
         }
         control = control_of(spec.role)
         if control is not None:
@@ -125,6 +130,13 @@ class CaseKeys:
         if id(component) not in self._identities:
             self._identities[id(component)] = (component, identity(component))
         return self._identities[id(component)][1]
+
+
+def _of_labels(case: Case) -> dict[str, Any]:
+    """Which way labels are read off the updates of several images, where they are."""
+    if case.attack is None or case.attack.known_label or len(case.places) == 1:
+        return {}
+    return {"labels": BATCH_LABELS}
 
 
 def key_of(determinants: dict[str, Any]) -> str:

@@ -9,6 +9,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
+# Else it takes SIGTERM for itself while it reads, and ends that in an error of its own.
+pa.enable_signal_handlers(False)
+
 _COLUMNS = {
     "trial": pa.int64(),
     "evaluations": pa.int64(),

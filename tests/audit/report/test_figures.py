@@ -2,7 +2,10 @@
 
 import base64
 import io
+import os
 import re
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -235,3 +238,21 @@ def test_reliability_compares_what_attacks_expected_with_what_came(tmp_path):
     # 20 dB came where 19, 18 and 17 were expected.
     assert "better than expected by 2.00 dB in the mean, and off by 2.00 dB, over 3 cases" in drawn
     assert draw_reliability(silent, palette) is None
+
+
+def test_a_signal_that_comes_while_curves_are_read_is_for_the_audit(tmp_path):
+    """An audit that is told to end ends as it says, also while it writes its report."""
+    lines = "".join(f"0,{i},{i},1,1,1\n" for i in range(300_000))
+    (tmp_path / "losses.csv").write_text(HEADER + lines)
+    told = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
+    try:
+        for delay in (0.0005, 0.002, 0.005, 0.01):
+            timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGTERM))
+            timer.start()
+            curve = read_curve(tmp_path / "losses.csv")
+            timer.join()
+            assert curve.losses[-1] == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert told == [signal.SIGTERM] * 4
