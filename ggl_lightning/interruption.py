@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 
 import pytorch_lightning as pl
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ggl_lightning.cli import INTERRUPTED_EXIT_CODE
@@ -67,6 +68,21 @@ def stop_each_by_itself(trainer: pl.Trainer) -> None:
         connector.received_sigterm = True
 
     signal.signal(signal.SIGTERM, stop)
+
+
+def wait_for_others(trainer: pl.Trainer) -> None:
+    """Waits until the processes that this one has started have ended, each in its own time.
+
+    Who supervises the first process takes its end for the end of all, and would kill the others while
+    they still write what they have. A second SIGTERM ends the wait.
+
+    Args:
+        trainer: Whose processes these are; those that others have started are not waited for.
+    """
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        for process in launcher.procs:
+            process.wait()
 
 
 def _stopped(exit_code: int, message: str | None) -> int:

@@ -30,7 +30,7 @@ from ggl_lightning.command_line.lightning_cli import CommandCLI, lightnings_mist
 from ggl_lightning.command_line.shipped import ShippedConfigurations
 from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import UserError, check_choice
-from ggl_lightning.interruption import run_interruptibly
+from ggl_lightning.interruption import TERMINATED_EXIT_CODE, run_interruptibly, wait_for_others
 
 FAILED_CASES = 3
 """Exit code: the audit is over, but some of its cases could not be completed."""
@@ -206,6 +206,8 @@ def run(args: list[str]) -> Ended:
         # The first process answers for all. Lightning kills it as soon as another one that it has
         # started ends with a code of its own.
         return Ended(0, folder, is_first=False)
+    if exit_code == TERMINATED_EXIT_CODE:
+        wait_for_others(cli.trainer)
     if exit_code != 0:
         return Ended(exit_code, folder)
     print(cli.model.table)
