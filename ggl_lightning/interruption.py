@@ -73,8 +73,8 @@ def stop_each_by_itself(trainer: pl.Trainer) -> None:
 def wait_for_others(trainer: pl.Trainer) -> None:
     """Waits until the processes that this one has started have ended, each in its own time.
 
-    Who supervises the first process takes its end for the end of all, and would kill the others while
-    they still write what they have. A second SIGTERM ends the wait.
+    Who supervises the first process takes its end for the end of all, and would kill the others
+    while they still write what they have. A second SIGTERM ends the wait.
 
     Args:
         trainer: Whose processes these are; those that others have started are not waited for.
