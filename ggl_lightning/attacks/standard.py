@@ -19,7 +19,7 @@ from ggl_lightning.attacks.update_matching import UpdateMatching
 from ggl_lightning.clients.procedures import ClientProcedure
 from ggl_lightning.errors import UserError
 
-VERSION = 1
+VERSION = 2
 """Of the list and of how its members are chosen: results of different versions are not compared."""
 
 BUDGET = 500

@@ -161,7 +161,7 @@ def test_members_as_they_are_belong_to_the_version():
     """Whoever changes what a member does must raise `VERSION`, and this with it."""
     settings = {name: describe(attack) for name, attack in StandardAttack().members.items()}
     assert (VERSION, settings) == (
-        1,
+        2,
         {
             "linear": {
                 "class": "ggl_lightning.attacks.FirstLinearInversion",
@@ -175,6 +175,7 @@ def test_members_as_they_are_belong_to_the_version():
             },
             "learned": {
                 "class": "ggl_lightning.attacks.LearnedInversion",
+                "version": 2,
                 "adaptive": True,
                 "believes": None,
                 "known_label": False,

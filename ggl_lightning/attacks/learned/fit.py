@@ -22,7 +22,10 @@ _SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """By which weights chosen on some public images are tried for all of them."""
 
 _HELD = 2
-"""Regressions kept in memory, each of several matrices of all public images."""
+"""Regressions kept in memory at least, each of several matrices of all public images."""
+
+_HELD_BYTES = 2**28
+"""What more of them may take: an audit goes through all its levels of noise for each image."""
 
 _LEVEL_ERROR = 0.01
 """Relative error of an estimated variance of noise."""
@@ -94,6 +97,7 @@ class LearnedFit:
             name: float(gram.cosines.mean(dim=1).std()) for name, gram in self._grams.items()
         }
         self._regressions: OrderedDict[int | None, _Regression] = OrderedDict()
+        self._held = max(_HELD, _HELD_BYTES // (24 * len(images) ** 2))
         examples.prepare(names)
 
     @staticmethod
@@ -212,7 +216,7 @@ class LearnedFit:
         step = None if noise == 0 else round(math.log2(noise) * _STEPS_PER_OCTAVE)
         if step not in self._regressions:
             level = 0.0 if step is None else 2.0 ** (step / _STEPS_PER_OCTAVE)
-            while len(self._regressions) >= _HELD:
+            while len(self._regressions) >= self._held:
                 self._regressions.popitem(last=False)
             self._regressions[step] = self._fitted(level)
         self._regressions.move_to_end(step)

@@ -92,6 +92,8 @@ class LearnedInversion(Attack):
         UserError: If a number is not positive, or there are fewer public images than 10.
     """
 
+    result_version = 2  # 1 took noise for too weak where it hides the gradient
+
     def __init__(
         self,
         public_images: int = 4000,

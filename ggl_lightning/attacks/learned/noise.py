@@ -24,9 +24,11 @@ def noise_level(tensors: Iterable[tuple[Tensor, int]]) -> float | None:
 
     The gradient of a layer that multiplies at ``T`` positions has rank ``T`` at most, so all but
     the ``T`` largest singular values of a ``(p, d)`` matrix are noise's. Their median is known of
-    noise of one variance (Marchenko and Pastur 1967; Gavish and Donoho 2014, eq. 15), and hardly
-    depends on what the signal's own directions have taken. Noise is taken to be the same in all
-    tensors, since those with no more than ``T`` rows or columns tell nothing of their own.
+    noise of one variance (Marchenko and Pastur 1967; Gavish and Donoho 2014, eq. 15). Where the
+    signal does not stand out of the noise, the largest are noise's too, and without them the rest
+    would look too quiet: only those above the upper edge of the noise's own spectrum are left out,
+    which is found in turns with its level. Noise is taken to be the same in all tensors, since
+    those with no more than ``T`` rows or columns tell nothing of their own.
 
     Args:
         tensors: Weights' gradients as received, ``(p, ...)``, each with ``T``, the most that the
@@ -45,10 +47,22 @@ def noise_level(tensors: Iterable[tuple[Tensor, int]]) -> float | None:
         squares = torch.linalg.eigvalsh(gram).clamp(min=0)
         median = float(squares[: rows - rank].quantile(0.5))
         if median > _ROUNDING**2 * float(squares[-1]):
-            ratio = (rows - rank) / (columns - rank)
-            total += tensor.numel() * median / ((columns - rank) * _median(round(ratio, 3)))
+            total += tensor.numel() * _variance(squares, columns, rank)
         entries += tensor.numel()
     return (total / entries) ** 0.5 if entries else None
+
+
+def _variance(squares: Tensor, columns: int, rank: int) -> float:
+    """Of noise per entry, from squared singular values in ascending order."""
+    while True:
+        rows, width = len(squares) - rank, columns - rank
+        median = float(squares[:rows].quantile(0.5))
+        variance = median / (width * _median(round(rows / width, 3)))
+        edge = variance * (rows**0.5 + width**0.5) ** 2
+        standing_out = int((squares > edge).sum())
+        if standing_out >= rank:
+            return variance
+        rank = standing_out
 
 
 @lru_cache(maxsize=64)

@@ -42,12 +42,13 @@ def choose_weights(
     """Minimises the expected error of ridge regression over the weights of several kernels.
 
     The kernel is ``sum_l c_l K_l`` with ridge 1, so that the weights set the ridge too. The error
-    is in closed form (`expected_error`), and descends by Adam on the logarithms of the weights.
+    and its derivatives are in closed form (`error_and_slopes`); Adam descends on the logarithms of
+    the weights.
 
     Args:
         kernels: ``K_l`` of the ``N`` training examples, ``(L, N, N)``, of unit diagonal.
         targets: ``(N, D)``.
-        noise: Of each kernel's features, see `expected_error`; None for none.
+        noise: Of each kernel's features, see `error_and_slopes`; None for none.
         twins: See `left_out_residuals`.
         start: Weights that are nearly right, ``(L,)``; None begins at equal ones.
     """
@@ -57,35 +58,37 @@ def choose_weights(
     # Where noise outweighs a kernel's features, trust begins low.
     first = 3.0 - torch.log1p(20 * len(targets) * noise) if start is None else start.log()
     steps = _STEPS if start is None else _STEPS // 6
-    logs = first.clamp(*_RANGE).requires_grad_()
+    logs = first.clamp(*_RANGE)
     optimizer = torch.optim.Adam([logs], lr=_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    best, chosen = float("inf"), logs.detach().clone()
-    with torch.enable_grad():
-        for _ in range(steps):
-            optimizer.zero_grad()
-            error = expected_error(middle, logs.exp(), reduced, noise, twins)
-            if error.item() < best:
-                best, chosen = error.item(), logs.detach().clone()
-            error.backward()
-            optimizer.step()
-            schedule.step()
-            with torch.no_grad():
-                logs.clamp_(*_RANGE)
+    best, chosen = float("inf"), logs.clone()
+    for _ in range(steps):
+        weights = logs.exp()
+        error, slopes = error_and_slopes(middle, weights, reduced, noise, twins)
+        if error < best:
+            best, chosen = error, logs.clone()
+        logs.grad = weights * slopes
+        optimizer.step()
+        schedule.step()
+        logs.clamp_(*_RANGE)
     rest = float(targets.double().var(dim=0, correction=0).sum()) - float(
         reduced.var(dim=0, correction=0).sum()
     )
     return Choice(chosen.exp(), best + max(0.0, rest))
 
 
-def expected_error(
+def error_and_slopes(
     kernels: Tensor, weights: Tensor, targets: Tensor, noise: Tensor, twins: int = 1
-) -> Tensor:
+) -> tuple[float, Tensor]:
     """Squared error, summed over dimensions, of ridge regression on noisy features.
 
     The leave-one-out error, plus what noise in the features of the example asked about adds: an
     example whose features under kernel ``l`` carry noise of variance ``r_l`` per feature is
     predicted with a variance of ``sum_l c_l^2 r_l tr(a^T K_l a)``, for coefficients ``a``.
+
+    Its derivative is ``<H, K_l>`` for one matrix ``H`` that all kernels share, from
+    ``dG = -G dK G`` and ``da = -G dK a`` with ``G = (K + I)^-1``. That spares differentiating
+    through the factorisation, which takes several times as long.
 
     Args:
         kernels: Centred kernels ``(L, N, N)``, float64.
@@ -95,19 +98,29 @@ def expected_error(
         twins: See `left_out_residuals`.
 
     Returns:
-        A scalar, differentiable with respect to the weights.
+        The error, and its derivatives with respect to the weights, ``(L,)``.
     """
     count = len(targets)
-    kernel = torch.einsum("l,lij->ij", weights, kernels)
-    factor = torch.linalg.cholesky(kernel + torch.eye(count, dtype=kernel.dtype))
-    inverse = torch.cholesky_inverse(factor)
+    flat = kernels.flatten(1)
+    kernel = (weights @ flat).view(count, count)
+    kernel.diagonal().add_(1)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(kernel))
     coefficients = inverse @ (targets - targets.mean(dim=0))
     residuals = left_out_residuals(inverse, coefficients, 1.0, twins)
-    error = residuals.square().sum() / count
+    error = float(residuals.square().sum()) / count
+    # A residual is B^-1 a with B a block of G: its derivative needs another B^-1.
+    twice = left_out_residuals(inverse, residuals, 1.0, twins)
+    groups = (count // twins, twins)
+    blocks = residuals.unflatten(0, groups) @ twice.unflatten(0, groups).mT
+    moved = torch.einsum("ngs,gst->ngt", inverse.unflatten(1, groups), blocks).flatten(1)
+    shared = (moved @ inverse - (inverse @ twice) @ coefficients.T) * (2 / count)
     if not bool(noise.any()):
-        return error
-    spread = torch.stack([(coefficients * (each @ coefficients)).sum() for each in kernels])
-    return error + (weights.square() * noise * spread).sum()
+        return error, flat @ shared.flatten()
+    spread = flat @ (coefficients @ coefficients.T).flatten()
+    error += float((weights.square() * noise * spread).sum())
+    noisy = ((weights.square() * noise) @ flat).view(count, count)
+    shared -= 2 * (inverse @ (noisy @ coefficients)) @ coefficients.T
+    return error, flat @ shared.flatten() + 2 * weights * noise * spread
 
 
 def principal(targets: Tensor, directions: int = _DIRECTIONS) -> Tensor:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ggl_lightning.attacks.learned.ridge import KernelRidge, centred, left_out_residuals
-from ggl_lightning.attacks.learned.weights import choose_weights, expected_error
+from ggl_lightning.attacks.learned.weights import choose_weights, error_and_slopes
 
 
 def features(count, dimension, seed):
@@ -22,10 +22,27 @@ def test_the_error_is_that_of_leaving_each_one_out():
         ridge = KernelRidge(kernel[rest][:, rest], targets[rest], 1.0)
         errors.append(ridge.predict(kernel[i : i + 1, rest])[0] - targets[i])
     expected = torch.stack(errors).square().sum() / 12
-    found = expected_error(
+    found, _ = error_and_slopes(
         centred(x @ x.T)[None], torch.tensor([30.0]).double(), targets, torch.zeros(1).double()
     )
-    torch.testing.assert_close(found, expected)
+    assert found == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize("twins", [1, 2])
+@pytest.mark.parametrize("noise", [[0.0, 0.0], [0.003, 0.02]])
+def test_the_slopes_are_those_of_differences(twins, noise):
+    first, second = features(12, 5, 0), features(12, 7, 1)
+    kernels = torch.stack([centred(x @ x.T) for x in (first, second)])
+    targets, weights = features(12, 3, 2), torch.tensor([30.0, 4.0]).double()
+
+    def error(weights):
+        return error_and_slopes(kernels, weights, targets, torch.tensor(noise).double(), twins)
+
+    for place, slope in enumerate(error(weights)[1].tolist()):
+        step = torch.zeros(2).double()
+        step[place] = 1e-4
+        difference = error(weights + step)[0] - error(weights - step)[0]
+        assert slope == pytest.approx(difference / 2e-4, rel=1e-6)
 
 
 def test_pairs_are_left_out_together():
@@ -54,9 +71,9 @@ def test_the_error_counts_what_noise_in_the_features_adds():
     moved = ridge.predict(weight * (x[:1] + changes) @ x.T) - ridge.predict(kernel[:1])
     drawn = moved.square().sum() / 4000
     arguments = centred(x @ x.T)[None], torch.tensor([weight]).double(), targets
-    with_noise = expected_error(*arguments, torch.tensor([noise]).double())
-    without = expected_error(*arguments, torch.zeros(1).double())
-    assert float(with_noise - without) == pytest.approx(float(drawn), rel=0.1)
+    with_noise, _ = error_and_slopes(*arguments, torch.tensor([noise]).double())
+    without, _ = error_and_slopes(*arguments, torch.zeros(1).double())
+    assert with_noise - without == pytest.approx(float(drawn), rel=0.1)
 
 
 def test_noise_moves_the_weight_to_the_tensor_that_stands_out_of_it():
