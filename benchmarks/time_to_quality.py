@@ -14,21 +14,25 @@ those of one face, means over faces, which are attacked one after the other:
 - ``standard``: `StandardAttack` from ``--public`` images to its end, its search run or spared as it
   decides itself, with the learned member's fits, one for each of the two labels, shared by 8 and by
   100 faces.
-- ``learned``: what its learned member alone had answered, and by when.
+- ``learned``: its learned member alone, with the same fits.
 
     python benchmarks/time_to_quality.py --root DATA --prior prior.safetensors --json numbers.json
     python benchmarks/time_to_quality.py --root DATA --width 16 --quick --json numbers.json
 
 ``--quick`` takes 2 faces, 1,000 public images and 10 of the published way's rounds. The client is
 that of ``attack_strength.py``: untrained, one image in an update, the plain gradient in eval mode.
+The file is written anew after every face. On a machine that is busy with other work, ``--clock
+cpu`` with ``OMP_NUM_THREADS=1`` counts the process's own time instead: what it would take on a core
+of its own.
 """
 
 import ggl_lightning  # noqa: F401, I001  (first: it repairs torchvision beside a CPU-only torch)
 
 import argparse
+import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +41,7 @@ import numpy as np
 import torch
 from attack_strength import CLIENTS, DEFENSES, Client, psnr
 from numbers_out import hand_over
-from timing import seconds as seconds_of
+from timing import wait
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -47,6 +51,10 @@ from ggl_lightning.attacks.penalties.latents import kl_regularizer
 from ggl_lightning.attacks.searches import NevergradSearch
 from ggl_lightning.attacks.searches.loop import SearchLoop
 from ggl_lightning.seeding import seeded
+
+Clock = Callable[[], float]
+
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 ROUNDS = 500
 POPULATION = 50
@@ -69,13 +77,17 @@ class Point:
 class Watched:
     """A search's best candidate after every round, with the time.
 
+    Args:
+        clock: Tells it.
+
     Attributes:
         first_losses: Those of the first round.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.first_losses = torch.empty(0)
-        self._started = time.perf_counter()
+        self._clock = clock
+        self._started = clock()
         self._seen: list[tuple[float, Tensor]] = []
 
     def notify(self, hook: str, loop: SearchLoop) -> None:
@@ -93,7 +105,7 @@ class Watched:
     @property
     def seconds(self) -> float:
         """Since it watches."""
-        return time.perf_counter() - self._started
+        return self._clock() - self._started
 
     def trace(self, target: Target, label: Tensor, truth: Tensor) -> list[Point]:
         """The PSNR of every round's best candidate."""
@@ -129,9 +141,9 @@ def one_loss(received: Received, target: Target, latent: Tensor, label: Tensor) 
         return distance / len(sent) + KL_WEIGHT * float(kl_regularizer(latent))
 
 
-def published(received: Received, target: Target, seed: int, rounds: int) -> Watched:
+def published(received: Received, target: Target, seed: int, rounds: int, clock: Clock) -> Watched:
     """CMA-ES, one candidate after the other."""
-    watched = Watched()
+    watched = Watched(clock)
     _, labels = received.assumed_labels(target.model, target.classifier)
     label = labels.to(target.device)
     own_seed = seed_of_search(seed)
@@ -153,12 +165,14 @@ def published(received: Received, target: Target, seed: int, rounds: int) -> Wat
     return watched
 
 
-def own_cma(received: Received, target: Target, seed: int) -> tuple[Watched, float, Finding]:
+def own_cma(
+    received: Received, target: Target, seed: int, clock: Clock
+) -> tuple[Watched, float, Finding]:
     """Our CMA-ES, with its seconds and what it found."""
     attack = GenerativeGradientLeakage(
         NevergradSearch("CMA", POPULATION), budget=ROUNDS, adaptive=True, kl_weight=KL_WEIGHT
     )
-    watched = Watched()
+    watched = Watched(clock)
     finding = attack.run(received, target, seed, Progress(watched.notify))
     return watched, watched.seconds, finding
 
@@ -193,12 +207,18 @@ class Measured:
         self.learned: list[Point] = []
         self.searched = 0
         self.difference = 0.0
+        self._clock = CLOCKS[options.clock]
         self._attack = StandardAttack()
         self.fit_seconds = self._fits()
         among = len(self._client.images) - 1
-        for place in torch.linspace(0, among, options.faces).round().long().tolist():
+        self._places = torch.linspace(0, among, options.faces).round().long().tolist()
+
+    def faces(self) -> Iterator[int]:
+        """Attacks one face after the other, and says after each how many that were."""
+        for done, place in enumerate(self._places, start=1):
             self._search(place)
             self._standard(place)
+            yield done
 
     def _fits(self) -> float:
         """Seconds that the first update of each label takes longer than any other."""
@@ -210,8 +230,9 @@ class Measured:
             def once(received: Received = received, target: Target = target) -> Finding:
                 return learned.run(received, target, seed=0)
 
-            cold = seconds_of(once, self._device)
-            total += cold - seconds_of(once, self._device)
+            cold, _ = self._timed(once)
+            warm, _ = self._timed(once)
+            total += cold - warm
             print(f"fit for label {label}: {cold:.1f} s", flush=True)
         return total
 
@@ -221,8 +242,8 @@ class Measured:
         received, target = client.sends(place, self._defense), client.target
         _, labels = received.assumed_labels(target.model, target.classifier)
         label = labels.to(self._device)
-        theirs = published(received, target, place, self._rounds)
-        ours, seconds, finding = own_cma(received, target, place)
+        theirs = published(received, target, place, self._rounds, self._clock)
+        ours, seconds, finding = own_cma(received, target, place, self._clock)
         apart = (theirs.first_losses / ours.first_losses - 1).abs().max()
         self.difference = max(self.difference, float(apart))
         if self.difference > SAME:
@@ -245,23 +266,34 @@ class Measured:
         """The standard attack on one face, once what it has to learn is learnt."""
         client, truth = self._client, self._client.images[place]
         received = client.sends(place, self._defense)
-        found: list[Finding] = []
 
-        def run() -> None:
-            found.append(self._attack.run(received, client.target, place))
+        def run() -> Finding:
+            return self._attack.run(received, client.target, place)
 
-        taken = seconds_of(run, self._device)
-        learned = found[0].members["learned"]
-        assert found[0].images is not None
+        taken, found = self._timed(run)
+        before = found.members["learned"]
+        learning = self._attack.members["learned"]
+        alone, learned = self._timed(lambda: learning.run(received, client.target, place))
+        assert found.images is not None
         assert learned.images is not None
-        self.standard.append(Point(taken, psnr(found[0].images[0], truth)))
-        self.learned.append(Point(learned.seconds, psnr(learned.images[0], truth)))
-        self.searched += "ggl" in found[0].members
+        assert before.images is not None
+        assert torch.equal(learned.images, before.images)
+        self.standard.append(Point(taken, psnr(found.images[0], truth)))
+        self.learned.append(Point(alone, psnr(learned.images[0], truth)))
+        self.searched += "ggl" in found.members
         print(
             f"face {place}: standard {taken:.1f} s to {self.standard[-1].psnr_db:.2f} dB "
-            f"({found[0].evaluation['chosen']}), learned {self.learned[-1].psnr_db:.2f} dB",
+            f"({found.evaluation['chosen']}), learned {self.learned[-1].psnr_db:.2f} dB",
             flush=True,
         )
+
+    def _timed(self, run: Callable[[], Finding]) -> tuple[float, Finding]:
+        """A finding, and the seconds it took."""
+        wait(self._device)
+        started = self._clock()
+        found = run()
+        wait(self._device)
+        return self._clock() - started, found
 
 
 class Numbers:
@@ -369,6 +401,7 @@ def main() -> None:
     parser.add_argument("--defense", default="none", choices=DEFENSES)
     parser.add_argument("--quick", action="store_true", help="2 faces, the rest extrapolated")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--clock", default="wall", choices=CLOCKS)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     usual = (1000, 2, 10) if options.quick else (4000, 8, ROUNDS)
@@ -378,10 +411,16 @@ def main() -> None:
     options.images = max(options.faces, SHARED_BY[-1])  # among so many are faces of both labels
     if not 1 <= options.published_rounds <= ROUNDS:
         raise SystemExit(f"--published-rounds is 1 to {ROUNDS}.")
-    settings = ("client", "width", "public", "faces", "defense", "device", "quick")
-    numbers = Numbers(Measured(options)).all()
-    numbers["settings"] = {name: getattr(options, name) for name in settings}
-    numbers["settings"] |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
+    if options.clock == "cpu" and (options.device != "cpu" or torch.get_num_threads() > 1):
+        raise SystemExit("--clock cpu is for one thread on the CPU: set OMP_NUM_THREADS=1.")
+    settings = ("client", "width", "public", "faces", "defense", "device", "clock", "quick")
+    used = {name: getattr(options, name) for name in settings}
+    used |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
+    measured = Measured(options)
+    for done in measured.faces():
+        numbers = {**Numbers(measured).all(), "faces_done": done, "settings": used}
+        if done < options.faces and options.json:
+            options.json.write_text(json.dumps(numbers, indent=2) + "\n")
     if numbers["published_is_extrapolated"]:
         print(
             f"The published way was run for {options.published_rounds} of {ROUNDS} rounds: its "
