@@ -155,7 +155,8 @@ def test_tensorboard_holds_curves_snapshots_and_final_metrics(run_folder):
         assert (snapshots[0].width, snapshots[0].height) == (16, 8)
     for defense in ("none", "noise0.1"):
         mean = np.mean([case["psnr"] for case in summary if case["defense"] == defense])
-        assert events.Scalars(f"{defense}/cma/psnr")[-1].value == pytest.approx(mean, rel=1e-5)
+        logged = events.Scalars(f"audit_means/{defense}/cma/psnr")[-1].value
+        assert logged == pytest.approx(mean, rel=1e-5)
 
 
 def test_time_limit_from_yaml_is_recorded(audit, tiny_config, tmp_path):

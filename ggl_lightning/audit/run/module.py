@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -395,10 +395,18 @@ class AuditModule(SearchHost):
         self._patience.wait(lambda: self.trainer.received_sigterm)
         for (defense, attack), means in self._means.items():
             found = means.compute()
-            self.log_dict({f"{defense}/{attack}/{name}": value for name, value in found.items()})
+            named = {f"{defense}/{attack}/{name}": value for name, value in found.items()}
+            # Written under a name that TensorBoard lists first, and without Lightning's epoch.
+            self.log_dict(named, logger=False)
+            self._log_means({f"audit_means/{name}": float(each) for name, each in named.items()})
         self.trainer.strategy.barrier("audit_cases")
         if self.trainer.is_global_zero:
             self._write_outcome()
+
+    def _log_means(self, means: Mapping[str, float]) -> None:
+        for logger in self.loggers:
+            logger.log_metrics(dict(means), step=0)
+            logger.save()
 
     def _write_outcome(self) -> None:
         """Writes what is said of all cases together, those of other ranks and runs included."""
@@ -407,6 +415,7 @@ class AuditModule(SearchHost):
         rows: list[Row] = []
         trainings: list[Row] = []
         self.table = format_table([], folder.path)
+        said: list[str] = []
         if folder.has_rows():
             results = collect([folder.path])
             by_name = {row["name"]: row for row in results.rows}
@@ -418,7 +427,7 @@ class AuditModule(SearchHost):
             self.table = format_table(results.rows, folder.path, folder.others, said)
         self._add_failures([*rows, *trainings])
         loggers = [each for each in self.loggers if isinstance(each, TensorBoardLogger)]
-        log_outcome(loggers, folder, rows)
+        log_outcome(loggers, folder, rows, [line for line in said if line])
 
     def _add_failures(self, written: list[Row]) -> None:
         """Completes the failures by those of other ranks, which are on disk only."""

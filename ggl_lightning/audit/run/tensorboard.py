@@ -1,4 +1,4 @@
-"""An audit's outcome in TensorBoard: parameters beside metrics, and every client's pictures."""
+"""An audit's outcome in TensorBoard: verdict, parameters and metrics, every client's pictures."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.transforms.functional import to_tensor
 from torchvision.utils import make_grid
 
+from ggl_lightning.audit.plan.controls import role_of
 from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.results.pictures import read_picture
 from ggl_lightning.audit.results.run_folder import RunFolder
@@ -23,23 +24,34 @@ from ggl_lightning.audit.results.values import metric_value, source_of
 
 _MOST_CASES = 500  # a file each
 _MOST_CLIENTS = 100
+_MORE = (
+    "All results are in `report.html` in the run folder, with how to read them. Means of each "
+    "defense and attack are in Scalars (`audit_means`), single cases in HParams, pictures of each "
+    "client in Images (`clients`); all else is of single searches, by the names of their cases."
+)
 
 
 def log_outcome(
-    loggers: Sequence[TensorBoardLogger], folder: RunFolder, rows: Sequence[Row]
+    loggers: Sequence[TensorBoardLogger],
+    folder: RunFolder,
+    rows: Sequence[Row],
+    verdict: Sequence[str],
 ) -> None:
-    """Writes HParams of the attacks' cases and a picture for every client.
+    """Writes the verdict, HParams of the attacks' cases and a picture for every client.
 
-    What an earlier run into the same folder has written is not written again. Beyond 500 cases and
-    100 clients the rest is left to the report.
+    HParams that an earlier run into the same folder has written are not written again. Beyond 500
+    cases and 100 clients the rest is left to the report.
 
     Args:
         loggers: Where to.
         folder: The run folder the pictures are in.
         rows: All rows of the audit.
+        verdict: What is to be said of it, line by line; nothing is written if there are none.
     """
     done = [row for row in rows if is_done(row)]
     for logger in loggers:
+        if verdict:
+            logger.experiment.add_text("audit", "\n\n".join([*verdict, _MORE]))
         for row in [row for row in done if row["role"] == ATTACK.name][:_MOST_CASES]:
             _log_parameters(Path(logger.log_dir) / "hparams" / row["name"], row)
         clients = groupby(done, key=lambda row: (row["seed"], source_of(row)))
@@ -51,7 +63,8 @@ def log_outcome(
             picture = _side_by_side([file for _, file in pictures])
             if picture is not None:
                 logger.experiment.add_image(tag, picture)
-                logger.experiment.add_text(tag, _caption([title for title, _ in pictures]))
+                titles = [title for title, _ in pictures]
+                logger.experiment.add_text(tag, _caption(tag, titles))
 
 
 def _log_parameters(path: Path, row: Row) -> None:
@@ -82,12 +95,9 @@ def _log_parameters(path: Path, row: Row) -> None:
 
 def _pictures(folder: RunFolder, cases: Sequence[Row]) -> list[tuple[str, Path]]:
     """Titles and files: the private images, if they were given, then every reconstruction."""
-    original = ("private", folder.picture(cases[0]["name"], "original"))
+    original = ("private image", folder.picture(cases[0]["name"], "original"))
     found = [
-        (
-            " ".join(str(case[part]) for part in ("role", "defense", "attack") if case[part]),
-            folder.picture(case["name"], "reconstruction"),
-        )
+        (_title(case), folder.picture(case["name"], "reconstruction"))
         for case in cases
         # Attacks that only rank have none to show.
         if NO_RECONSTRUCTION not in (case["missing_metrics"] or {}).values()
@@ -104,6 +114,16 @@ def _side_by_side(files: Sequence[Path]) -> Tensor | None:
     return make_grid(torch.stack(images), nrow=len(images), padding=2, pad_value=1)
 
 
-def _caption(titles: Sequence[str]) -> str:
+def _title(case: Row) -> str:
+    """What a case's picture is, for readers, and how close it comes."""
+    role = case["role"]
+    picture = "reconstruction" if role == ATTACK.name else role_of(role).title
+    title = ", ".join(str(part) for part in (picture, case["defense"], case["attack"]) if part)
+    psnr = metric_value(case, "psnr")
+    return title if psnr is None else f"{title}: PSNR {psnr:.1f} dB"
+
+
+def _caption(tag: str, titles: Sequence[str]) -> str:
     """What stands at each place of the picture, as a Markdown list."""
-    return "\n".join(f"{place}. {title}" for place, title in enumerate(titles, 1))
+    listed = "\n".join(f"{place}. {title}" for place, title in enumerate(titles, 1))
+    return f"From left to right in the picture `{tag}` (Images):\n\n{listed}"

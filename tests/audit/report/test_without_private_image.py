@@ -113,9 +113,13 @@ def test_tables_pictures_and_tensorboard_name_the_record(run):
         log_dir = run / "tensorboard"
         experiment = Experiment()
 
-    log_outcome([Logger()], folder, shown)
-    assert logged["clients/round1_seed0 text"] == "1. attack none cma"
-    assert logged["clients/image000000_seed0 text"].startswith("1. private\n2. ")
+    log_outcome([Logger()], folder, shown, ["none: Held."])
+    assert logged["audit text"].startswith("none: Held.\n\n")
+    _, recorded = logged["clients/round1_seed0 text"].split("\n\n")
+    assert recorded == "1. reconstruction, none, cma"
+    _, given = logged["clients/image000000_seed0 text"].split("\n\n")
+    assert given.startswith("1. private image\n2. random samples: PSNR ")
+    assert "reconstruction, none, cma: PSNR " in given
     assert (run / "tensorboard" / "hparams" / "round1_none_cma_seed0").is_dir()
 
 

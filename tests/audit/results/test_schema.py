@@ -133,6 +133,6 @@ def test_a_metric_and_a_control_more_are_everywhere(run):
     assert 'scope="col">reversed update</th>' in page
 
     events = EventAccumulator(str(folder / "tensorboard")).Reload()
-    assert "none/cma/mae" in events.Tags()["scalars"]
+    assert "audit_means/none/cma/mae" in events.Tags()["scalars"]
     (hparams,) = (folder / "tensorboard" / "hparams").glob("image000000_none_cma_seed0")
     assert "mae" in EventAccumulator(str(hparams)).Reload().Tags()["scalars"]

@@ -30,7 +30,8 @@ def test_parameters_stand_beside_final_metrics(finished, audit):
     assert {folder.name for folder in folders.iterdir()} == {row["name"] for row in attacks}
     for row in attacks:
         events = _events(folders / row["name"])
-        assert events.Scalars("psnr")[0].value == pytest.approx(row["psnr"], rel=1e-5)
+        for metric in ("psnr", "psnr_random_mean"):
+            assert events.Scalars(metric)[0].value == pytest.approx(row[metric], rel=1e-5)
         content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
         given = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
         assert given["defense"].string_value == row["defense"]
@@ -51,6 +52,16 @@ def test_every_client_has_a_picture_and_its_legend(finished):
         # The private image and four cases, 8 pixels each, with 2 between and around.
         assert (picture.width, picture.height) == (5 * 8 + 6 * 2, 8 + 2 * 2)
         legend = events.Tensors(f"{tag}/text_summary")[0].tensor_proto.string_val[0].decode()
-        assert legend.splitlines()[0] == "1. private"
-        assert "attack none cma" in legend
-        assert "bound cma" in legend
+        assert f"`{tag}`" in legend
+        assert "1. private image" in legend
+        assert "2. reconstruction, none, cma: PSNR " in legend
+        assert "direct inversion, cma: PSNR " in legend
+
+
+def test_the_verdict_is_told_before_anything_else(finished):
+    events = _events(finished / "tensorboard")
+    told = events.Tensors("audit/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert told.startswith("Worst case over attacks\n\nnone: ")
+    assert "report.html" in told
+    assert min(events.Tags()["scalars"]).startswith("audit_means/")
+    assert "epoch" not in events.Tags()["scalars"]

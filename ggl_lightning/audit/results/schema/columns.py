@@ -95,6 +95,7 @@ _OUTCOME = (
         is_found=True,
         needs_private_image=True,
         is_logged=True,
+        is_hparam=True,
         ceiling=CEILING,
     ),
     Column(
