@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 from torchvision.transforms.functional import to_tensor
 from torchvision.utils import make_grid
 
@@ -76,18 +77,21 @@ def _log_parameters(path: Path, row: Row) -> None:
         if isinstance(value, bool | int | float | str) and name != "class"
     }
     given = {"defense": row["defense"], "attack": row["attack"], "seed": row["seed"]}
+    metrics = {
+        column.name: value
+        for column in columns()
+        if column.is_hparam and (value := metric_value(row, column.name)) is not None
+    }
+    # Without the list of names that add_hparams writes as well, of which TensorBoard takes one
+    # case's for all: parameters that only other defenses have would not be shown.
+    _, start, end = hparams({**given, "image": source_of(row), **parameters}, metrics)
     unfinished = path.with_name(f".{path.name}")
     try:
         with SummaryWriter(str(unfinished)) as writer:
-            writer.add_hparams(
-                {**given, "image": source_of(row), **parameters},
-                {
-                    column.name: value
-                    for column in columns()
-                    if column.is_hparam and (value := metric_value(row, column.name)) is not None
-                },
-                run_name=".",
-            )
+            for summary in (start, end):
+                writer.file_writer.add_summary(summary)
+            for name, value in metrics.items():
+                writer.add_scalar(name, value)
         unfinished.rename(path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -4,8 +4,12 @@ import json
 
 import pytest
 import yaml
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins import base_plugin
+from tensorboard.plugins.hparams import backend_context, plugin_data_pb2
 
 
 @pytest.fixture
@@ -42,6 +46,20 @@ def test_parameters_stand_beside_final_metrics(finished, audit):
     files = sorted(folders.rglob("events*"))
     assert audit("--budget", "3") == 0
     assert sorted(folders.rglob("events*")) == files
+
+
+def test_parameters_of_all_defenses_are_shown(finished):
+    """As TensorBoard's HParams finds out which there are."""
+    runs = EventMultiplexer().AddRunsFromDirectory(str(finished / "tensorboard")).Reload()
+    provider = MultiplexerDataProvider(runs, str(finished))
+    context = backend_context.Context(base_plugin.TBContext(data_provider=provider))
+    request = RequestContext()
+    metadata = context.hparams_metadata(request, "")
+    found = context.experiment_from_metadata(request, "", True, metadata, [])
+    names = {info.name for info in found.hparam_infos}
+    assert names == {"attack", "defense", "image", "seed", "std"}
+    metrics = {info.name.tag for info in found.metric_infos}
+    assert {"mse", "psnr", "psnr_random_mean", "loss"} <= metrics
 
 
 def test_every_client_has_a_picture_and_its_legend(finished):
