@@ -82,7 +82,7 @@ def test_the_demo_runs_from_the_wheel_alone(wheel, tmp_path):
     done = subprocess.run(
         [
             *(sys.executable, "-c", RUN, str(installed / "bin" / "ggl-audit"), "--config=demo"),
-            *("--idx=0", "--defense=none", "--budget=2", "--data.controls=[]"),
+            *("--idx=0", "--defense=none", "--public_images=20", "--data.controls=[]"),
             *("--model.utility=null", "--data.decoys=1", "--model.random_samples=4"),
         ],
         cwd=empty,
@@ -99,7 +99,8 @@ def test_the_demo_runs_from_the_wheel_alone(wheel, tmp_path):
     assert all(file.is_relative_to(installed) for file in code)
     run = empty / "runs" / "demo" / "audit"
     rows = json.loads((run / "summary.json").read_text())
-    assert [(row["image_index"], row["status"]) for row in rows] == [(0, "done")]
+    found = [(row["image_index"], row["attack"], row["status"]) for row in rows]
+    assert found == [(0, "learned", "done"), (0, "matching", "done")]
     assert (run / "report.html").stat().st_size > 10_000
     command = json.loads((run / "environment.json").read_text())["command"]
     assert Path(command[0]).name == "ggl-audit"

@@ -16,6 +16,7 @@ from ggl_lightning.audit.plan.data_module import AuditDataModule
 from ggl_lightning.audit.results.run_folder import RunFolder
 from ggl_lightning.audit.run.dry_run import describe_audit
 from ggl_lightning.audit.run.module import AuditModule, failure_summary
+from ggl_lightning.audit.run.progress import say_on_terminal
 from ggl_lightning.audit.shortcuts import (
     DRY_RUN,
     add_shortcuts,
@@ -188,6 +189,8 @@ def run(args: list[str]) -> Ended:
         },
         seed_everything_default=0,
     )
+    if cli.trainer.is_global_zero:
+        say_on_terminal("What is asked for is checked before anything is run; that takes seconds.")
     try:
         cli.model.admit(cli.trainer, cli.datamodule)
     except UserError:

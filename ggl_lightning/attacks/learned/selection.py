@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from ggl_lightning.attacks.learned.examples import Examples, Gram
 from ggl_lightning.attacks.learned.weights import Choice, choose_weights
@@ -45,7 +46,8 @@ def select_tensors(examples: Examples, targets: Tensor, twins: int, memory_bytes
     entries = sum(examples.entries_of(name) for name in examples.names)
     usual = float(norms.square().sum().sqrt()) / entries**0.5
     wanted: dict[str, None] = {}
-    for level in _NOISE:
+    # disable=None: only on a terminal.
+    for level in tqdm(_NOISE, "Learned inversion: tensors", leave=False, disable=None):
         wanted |= dict.fromkeys(_of_level(grams, targets[:some], level * usual, twins))
     kept = _that_fit(examples, list(wanted)[:_MOST_TENSORS], memory_bytes)
     return [name for name in examples.names if name in kept]

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ggl_lightning.audit.plan.roles import ATTACK
+from ggl_lightning.audit.report.answer import answer
 from ggl_lightning.audit.report.comparison_grid import header_spans, make_grid
 from ggl_lightning.audit.report.figures.identification import best_rank, draw_identification
 from ggl_lightning.audit.report.figures.loss_curves import draw_loss_curves
@@ -77,6 +78,7 @@ def render_page(results: Results, statistics: Mapping[str, Any], groups: Sequenc
             palette=palette,
             marker_shapes={attack: Markup(MARKERS[palette.marker(attack)]) for attack in attacks},
             headline=metric_title(groups[0].headline) if groups else "",
+            answer=answer(worst, groups, results.rows),
             worst_case_table=worst_case_table(worst),
             worst_cases=worst,
             legend_attacks=attacks,

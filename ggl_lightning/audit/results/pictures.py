@@ -23,6 +23,7 @@ _CAPTION = 34
 _BACKGROUND = "white"
 _INK = "black"
 _MISSING = "lightgrey"
+_FOUND = "reconstruction.png"
 
 _log = logging.getLogger(__name__)
 
@@ -50,14 +51,18 @@ def read_picture(path: Path) -> Image.Image | None:
 def comparison_sheet(cases: Sequence[tuple[dict[str, Any], Path]], path: Path) -> None:
     """Draws the private images beside their reconstructions, one row per private image and seed.
 
-    Beyond 24 rows the rest is left out.
+    Beyond 24 rows the rest is left out, and so are attacks that make no images, such as update
+    matching, unless there are no others.
 
     Args:
         cases: Per case its result and the folder with ``original.png`` and ``reconstruction.png``.
         path: The PNG to write.
     """
     rows: dict[tuple[int, str | int], list[tuple[dict[str, Any], Path]]] = {}
+    making = {result["attack"] for result, folder in cases if (folder / _FOUND).exists()}
     for result, folder in cases:
+        if making and result["attack"] not in making:
+            continue
         place = (result["seed"], source_of(result))
         if place in rows or len(rows) < _MOST_ROWS:
             rows.setdefault(place, []).append((result, folder))
@@ -73,7 +78,7 @@ def comparison_sheet(cases: Sequence[tuple[dict[str, Any], Path]], path: Path) -
         pictures = [row[0][1] / "original.png"]
         for result, folder in row:
             captions.append(f"{result['defense']}, {result['attack']}\n{_psnr(result['psnr'])}")
-            pictures.append(folder / "reconstruction.png")
+            pictures.append(folder / _FOUND)
         for j, (caption, picture) in enumerate(zip(captions, pictures, strict=True)):
             left = _MARGIN + j * cell_width
             sheet.paste(_tile(picture), (left, top))

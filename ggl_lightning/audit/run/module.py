@@ -44,6 +44,7 @@ from ggl_lightning.audit.run.chance import chance
 from ggl_lightning.audit.run.environment import environment
 from ggl_lightning.audit.run.group_means import GroupMeans
 from ggl_lightning.audit.run.patience import Patience
+from ggl_lightning.audit.run.progress import AuditProgress
 from ggl_lightning.audit.run.received_update import UnusableUpdateError
 from ggl_lightning.audit.run.recorded_cases import RecordedCaseRunner
 from ggl_lightning.audit.run.scoring import Scorer
@@ -169,10 +170,10 @@ class AuditModule(SearchHost):
         self._means: dict[tuple[str | None, str | None], GroupMeans] = {}
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        """Snapshots, unless the Trainer has been given them with other settings."""
+        """Progress, and snapshots unless the Trainer has been given them with other settings."""
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
         given = any(isinstance(callback, SearchSnapshots) for callback in callbacks)
-        return [] if given else [SearchSnapshots()]
+        return [AuditProgress()] if given else [AuditProgress(), SearchSnapshots()]
 
     def admit(self, trainer: pl.Trainer, grid: AuditDataModule) -> None:
         """Checks everything that can be known before the first search; writes nothing.

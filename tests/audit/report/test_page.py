@@ -13,6 +13,7 @@ from tests.audit.report.fabricated import Plan, failed, row, rows, write_case, w
 from tests.audit.report.html_page import by_id, read_page, with_class
 
 SECTIONS = [
+    "In short",
     "Worst case",
     "Every attack",
     "Privacy against utility",
@@ -47,7 +48,7 @@ def page(output):
     return read_page(output / "report.html")
 
 
-def test_worst_case_comes_first_and_every_section_follows_in_order(page, plan):
+def test_the_answer_comes_first_and_every_section_follows_in_order(page, plan):
     assert [heading.text for heading in page.all("h2")] == SECTIONS
     assert page.all("table")[0]["id"] == "table-worst-case"
     table = page.all("table")[1]
