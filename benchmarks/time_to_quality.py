@@ -8,13 +8,16 @@ those of one face, means over faces, which are attacked one after the other:
   image, one forward and backward pass of the client model, degrade the update as the defense is
   believed to, measure the distance. Unless ``--published-rounds`` is the whole search, only these
   rounds are run and timed; later ones are taken to be as quick, and to find what our CMA-ES finds,
-  which proposes the same candidates and has the same losses (those of the first round are
-  compared).
+  which proposes the same candidates and has the same losses. Those of the first round are compared:
+  they agree to rounding, but for single candidates where rounding puts a ReLU on its other side.
 - ``own_cma``: the same search with the exact batched objective.
 - ``standard``: `StandardAttack` from ``--public`` images to its end, its search run or spared as it
   decides itself, with the learned member's fits, one for each of the two labels, shared by 8 and by
   100 faces.
 - ``learned``: its learned member alone, with the same fits.
+
+Only who knows the truth sees that a search is good enough, and it may be so by chance at its start.
+``..._to_end`` are ratios to the time of whole searches, which is what an attacker waits for.
 
     python benchmarks/time_to_quality.py --root DATA --prior prior.safetensors --json numbers.json
     python benchmarks/time_to_quality.py --root DATA --width 16 --quick --json numbers.json
@@ -62,8 +65,8 @@ SHARED_BY = (8, 100)
 """Faces that share a fit."""
 
 KL_WEIGHT = 0.1
-SAME = 1e-3
-"""Relative difference between losses of one candidate by two ways, beyond which they differ."""
+SAME = 1e-4
+"""Median relative difference between losses of candidates by two ways, beyond which they differ."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,7 @@ class Measured:
         self.standard: list[Point] = []
         self.learned: list[Point] = []
         self.searched = 0
-        self.difference = 0.0
+        self.difference = self.largest_difference = 0.0
         self._clock = CLOCKS[options.clock]
         self._attack = StandardAttack()
         self.fit_seconds = self._fits()
@@ -244,12 +247,13 @@ class Measured:
         label = labels.to(self._device)
         theirs = published(received, target, place, self._rounds, self._clock)
         ours, seconds, finding = own_cma(received, target, place, self._clock)
-        apart = (theirs.first_losses / ours.first_losses - 1).abs().max()
-        self.difference = max(self.difference, float(apart))
+        apart = (theirs.first_losses / ours.first_losses - 1).abs()
+        self.difference = max(self.difference, float(apart.median()))
+        self.largest_difference = max(self.largest_difference, float(apart.max()))
         if self.difference > SAME:
             raise SystemExit(
-                f"The two ways' losses of one candidate differ by {self.difference:.1%}: they do "
-                "not measure the same."
+                f"The two ways' losses of candidates differ by {self.difference:.2%}: they do not "
+                "measure the same."
             )
         self.published.append(theirs.trace(target, label, truth))
         trace = ours.trace(target, label, truth)
@@ -333,6 +337,11 @@ class Numbers:
         return numbers
 
     @property
+    def _published_per_round(self) -> float:
+        trace = mean_trace(self._measured.published)
+        return trace[-1].seconds / len(trace)
+
+    @property
     def _is_extrapolated(self) -> bool:
         return len(self._measured.published[0]) < ROUNDS
 
@@ -340,7 +349,7 @@ class Numbers:
         """Seconds of the published way; by our CMA-ES's rounds if only some of its own were run."""
         trace = mean_trace(self._measured.published)
         if self._is_extrapolated:
-            return trace[-1].seconds / len(trace) * min(place + 1, ROUNDS)
+            return self._published_per_round * min(place + 1, ROUNDS)
         own = reached(trace, self.quality)
         if own is None:
             best = max(point.psnr_db for point in trace)
@@ -353,13 +362,15 @@ class Numbers:
 
     def _published_numbers(self, seconds: float | None) -> dict[str, Any]:
         trace = mean_trace(self._measured.published)
-        per_candidate = trace[-1].seconds / len(trace) / POPULATION
+        per_candidate = self._published_per_round / POPULATION
         return {
             "published_seconds": None if seconds is None else round(seconds, 1),
             "published_is_extrapolated": self._is_extrapolated,
             "published_rounds_run": len(trace),
             "published_seconds_a_candidate": round(per_candidate, 5),
-            "largest_relative_difference_of_losses": self._measured.difference,
+            "published_seconds_to_end": round(per_candidate * ROUNDS * POPULATION, 1),
+            "median_relative_difference_of_losses": self._measured.difference,
+            "largest_relative_difference_of_losses": self._measured.largest_difference,
         }
 
     def _fitted(
@@ -374,12 +385,16 @@ class Numbers:
         good = reached([answer], self.quality) is not None
         if not good:
             self.reasons[name] = f"it ends at {answer.psnr_db:.2f} dB, below {self.quality:.2f}"
+        cma_end = self._cma[-1].seconds
+        published_end = self._published_per_round * ROUNDS
         for faces in SHARED_BY:
             taken = self._measured.fit_seconds / faces + answer.seconds if good else None
             numbers |= {
                 f"{name}_seconds_by_{faces}": None if taken is None else round(taken, 2),
                 f"{name}_speedup_vs_published_by_{faces}": _ratio(theirs, taken),
                 f"{name}_speedup_vs_own_cma_by_{faces}": _ratio(cma, taken),
+                f"{name}_speedup_vs_published_to_end_by_{faces}": _ratio(published_end, taken),
+                f"{name}_speedup_vs_own_cma_to_end_by_{faces}": _ratio(cma_end, taken),
             }
         return numbers
 
