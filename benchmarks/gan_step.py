@@ -64,11 +64,14 @@ class BareLoop:
         self.n_critic = n_critic
         last = variant == "channels-last"
         self.order = torch.channels_last if last else torch.contiguous_format
-        self.generator = WGANGPGenerator(width).to(device, memory_format=self.order)
-        self.critic = WGANGPCritic(width).to(device, memory_format=self.order)
-        fast = {variant: True} if variant in ("fused", "foreach") else {}
-        self.generator_adam = Adam(self.generator.parameters(), 1e-4, (0.5, 0.999), **fast)
-        self.critic_adam = Adam(self.critic.parameters(), 1e-4, (0.5, 0.999), **fast)
+        self.generator = WGANGPGenerator(width).to(device)
+        self.critic = WGANGPCritic(width).to(device)
+        for network in (self.generator, self.critic):
+            network.to(memory_format=self.order)  # type: ignore[call-overload]
+        fast: dict[str, Any] = {str(variant): True} if variant in ("fused", "foreach") else {}
+        settings = {"lr": 1e-4, "betas": (0.5, 0.999), **fast}
+        self.generator_adam = Adam(self.generator.parameters(), **settings)
+        self.critic_adam = Adam(self.critic.parameters(), **settings)
         if variant == "compiled":
             self.generator.compile()
 
