@@ -8,6 +8,7 @@ from ggl_lightning.attacks.learned import LearnedInversion
 from ggl_lightning.attacks.received import Received
 from ggl_lightning.attacks.standard import StandardAttack
 from ggl_lightning.attacks.update_matching import UpdateMatching
+from ggl_lightning.attacks.warm_start import WarmStartedGGL
 
 __all__ = [
     "Attack",
@@ -21,4 +22,5 @@ __all__ = [
     "StandardAttack",
     "Target",
     "UpdateMatching",
+    "WarmStartedGGL",
 ]

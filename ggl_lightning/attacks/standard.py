@@ -16,6 +16,7 @@ from ggl_lightning.attacks.learned import LearnedInversion
 from ggl_lightning.attacks.received import Received
 from ggl_lightning.attacks.searches import NevergradSearch
 from ggl_lightning.attacks.update_matching import UpdateMatching
+from ggl_lightning.attacks.warm_start import WarmStartedGGL
 from ggl_lightning.clients.procedures import ClientProcedure
 from ggl_lightning.errors import UserError
 
@@ -53,17 +54,18 @@ class StandardAttack(Attack):
        ranking.
     2. ``matching``: `UpdateMatching`, which ranks lineups and makes no image.
     3. ``learned``: `LearnedInversion`.
-    4. ``ggl``: `GenerativeGradientLeakage` by CMA-ES with the published budget, 500 rounds of 50,
-       adaptive; only if the learned answer is expected to have more than a quarter of the mean
-       public image's squared error, or there is none.
+    4. ``warm``: `WarmStartedGGL` from there, where public images say that it comes nearer.
+    5. ``ggl``: `GenerativeGradientLeakage` by CMA-ES with the published budget, 500 rounds of 50,
+       adaptive; only if the learned answers are expected to have more than a quarter of the mean
+       public image's squared error, or there are none.
 
-    Those that do not fit the client model, procedure or batch are left out, as ``ggl`` is without
-    a prior, and the result says why. The answer: one that is exact; else the one of the lowest
-    expected error (`Finding.predicted_mse`). A search expects nothing of itself. Its answer ``z``
-    takes the place of the learned one ``x`` only if it leaves less than a quarter as much of the
-    update unexplained (`unexplained_shares`), which no blurred image can, and is nearer: where the
-    errors of both are independent, ``||z - x||^2`` is the sum of their squared errors, and that of
-    ``x`` is known. Without an expectation the least unexplained share decides.
+    Those that do not fit the client model, procedure or batch are left out, as ``warm`` and ``ggl``
+    are without a prior, and the result says why. The answer: one that is exact; else the one of the
+    lowest expected error (`Finding.predicted_mse`). ``ggl`` expects nothing of itself. Its answer
+    ``z`` takes the place of the learned one ``x`` only if it leaves less than a quarter as much of
+    the update unexplained (`unexplained_shares`), which no blurred image can, and is nearer: where
+    the errors of both are independent, ``||z - x||^2`` is the sum of their squared errors, and that
+    of ``x`` is known. Without an expectation the least unexplained share decides.
 
     Args:
         budget: Rounds of the search; another number than 500 is for trying things out, and is told
@@ -80,10 +82,12 @@ class StandardAttack(Attack):
         self.budget = budget
         self.version = VERSION
         search = GenerativeGradientLeakage(NevergradSearch(), budget=budget, adaptive=True)
+        learned = LearnedInversion()
         self._members = {
             "linear": _Member(FirstLinearInversion(), lambda found: None),
             "matching": _Member(UpdateMatching(), lambda found: None),
-            "learned": _Member(LearnedInversion(), _unless_exact),
+            "learned": _Member(learned, _unless_exact),
+            "warm": _Member(WarmStartedGGL(learned), _unless_exact),
             "ggl": _Member(search, _unless_well_explained),
         }
 
@@ -245,11 +249,15 @@ def _unless_well_explained(found: Mapping[str, Finding]) -> str | None:
     learned = found.get("learned")
     if exact is not None or learned is None:
         return exact
-    assert learned.predicted_mse is not None
     usual = float(learned.evaluation["mean_image_mse"])  # type: ignore[arg-type]
-    if learned.predicted_mse > _WORTH * usual:
+    expected = [
+        each.predicted_mse
+        for name in ("learned", "warm")
+        if (each := found.get(name)) is not None and each.predicted_mse is not None
+    ]
+    if min(expected) > _WORTH * usual:
         return None
     return (
-        f"the learned answer is expected to have {learned.predicted_mse / usual:.0%} of the mean "
-        f"public image's squared error, and a search is run above {_WORTH:.0%} only"
+        f"the learned answer is expected to have {min(expected) / usual:.0%} of the mean public "
+        f"image's squared error, and a search is run above {_WORTH:.0%} only"
     )

@@ -48,7 +48,8 @@ def test_members_have_rows_pictures_and_statistics(audit, config, tmp_path, caps
     assert "standard/learned" in page
     groups = json.loads((run / "statistics.json").read_text())["groups"]
     names = [group["attack"] for group in groups if group["defense"] == "noise0.1"]
-    assert names == ["standard", "standard/matching", "standard/learned", "standard/ggl"]
+    members = ("matching", "learned", "warm", "ggl")
+    assert names == ["standard", *(f"standard/{member}" for member in members)]
     before = {path: path.stat().st_mtime_ns for path in (run / "cases").rglob("*")}
     assert audit(*arguments) == 0
     assert before == {path: path.stat().st_mtime_ns for path in (run / "cases").rglob("*")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -150,6 +150,36 @@ class LearnedFit:
             variance = float(regression.ridge.variances(combined.unsqueeze(0), own))
             mse = regression.line[0] + regression.line[1] * variance
         return Prediction(image, mse, regression.leave_one_out, noise, weights)
+
+    def left_out(
+        self, places: Sequence[int], noise: float, drawn: Sequence[Mapping[str, Tensor]]
+    ) -> Tensor:
+        """What public images are predicted to be by the regression on all others.
+
+        What noise does to a prediction is taken from the regression on all images.
+
+        Args:
+            places: Of the images.
+            noise: The standard deviation of the noise in a received update, per entry.
+            drawn: The noise in each one's update, by tensor; without noise nothing is looked at.
+
+        Returns:
+            ``(len(places), 3, H, W)``, not clamped, float64.
+        """
+        regression = self._regression(noise)
+        found = regression.ridge.leave_one_out()[list(places)]
+        regression.ridge.forget_inverse()
+        if noise > 0:
+            for image, place, added in zip(found, places, drawn, strict=True):
+                rows = [
+                    regression.weights[name]
+                    * self._examples.rows(name, added[name])
+                    / gram.norms
+                    / gram.norms[place]
+                    for name, gram in self._grams.items()
+                ]
+                image += regression.ridge.slope(torch.stack(rows).sum(dim=0))
+        return found.unflatten(1, self._shape)
 
     def noise_left(self, received: Mapping[str, Tensor]) -> float:
         """Noise by what a received update's norm has beyond what its common part accounts for.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ggl_lightning.attacks.base import UNWATCHED, Attack, Finding, Progress, Target, other_kind
+from ggl_lightning.attacks.fits import FitKey
 from ggl_lightning.attacks.learned.adaptations import shared_adaptation
 from ggl_lightning.attacks.learned.examples import Examples
 from ggl_lightning.attacks.learned.fit import LearnedFit, Prediction
@@ -24,6 +25,7 @@ from ggl_lightning.attacks.learned.public_updates import (
     simulated,
     usable_tensors,
 )
+from ggl_lightning.attacks.learned.rehearsal import Rehearsal, rehearsals
 from ggl_lightning.attacks.learned.simulated import SimulatedExamples
 from ggl_lightning.attacks.received import Received
 from ggl_lightning.clients import trainable_parameters
@@ -162,21 +164,8 @@ class LearnedInversion(Attack):
             raise UserError(*problems)
         started = time.perf_counter()
         inferred, labels = received.assumed_labels(target.model, target.classifier)
-        label = int(labels[0])
         public = self._public_of(target)
-        named = dict(zip(trainable_parameters(target.model), received.update, strict=True))
-        tensors = {
-            name: named[name]
-            for name in usable_tensors(target.model, target.classifier)
-            if bool(named[name].any())
-        }
-        adaptation = None
-        if self.adaptive and tensors:
-            adaptation = received.defense.adapt(received.update, target.classifier)
-        fitting = None
-        if tensors:
-            changing = shared_adaptation(adaptation)
-            fitting = _Fitting(target, received.procedure, changing, label, list(tensors), public)
+        fitting, tensors, adaptation = self._fitting(received, target, int(labels[0]))
         # What is coarse is not asked where there is nothing to be found.
         noisy = received.defense.adds_noise or not self.adaptive
         prediction, way = self._predicted(fitting, tensors, public, noisy)
@@ -199,6 +188,32 @@ class LearnedInversion(Attack):
             },
             predicted_mse=prediction.mse,
         )
+
+    def rehearsed(
+        self, received: Received, target: Target, noise: float, count: int
+    ) -> tuple[FitKey, Callable[[], list[Rehearsal]]]:
+        """Public images in the place of the private one; see `Rehearsal`.
+
+        Args:
+            received: What was received, of one image; its tensors are not all zeros.
+            target: What is attacked.
+            noise: The standard deviation of the noise in it (``noise`` of a finding's
+                ``evaluation``).
+            count: How many images at most.
+
+        Returns:
+            What they depend on but the noise, and what makes them.
+        """
+        _, labels = received.assumed_labels(target.model, target.classifier)
+        label, public = int(labels[0]), self._public_of(target)
+        fitting, _, _ = self._fitting(received, target, label)
+        assert fitting is not None
+
+        def make() -> list[Rehearsal]:
+            fit = self._fit(fitting, self._examples_of(fitting))
+            return rehearsals(count, fit, public.images, received, target, label, noise)
+
+        return fitting.key, make
 
     @property
     def needs_public(self) -> int:
@@ -226,6 +241,25 @@ class LearnedInversion(Attack):
     def cost(self) -> float:
         """Of one update, with a share of the fit."""
         return float(self.public_images)
+
+    def _fitting(
+        self, received: Received, target: Target, label: int
+    ) -> tuple[_Fitting | None, dict[str, Tensor], Adaptation | None]:
+        """What is fitted for an update, its usable tensors, and the estimate of the defense."""
+        named = dict(zip(trainable_parameters(target.model), received.update, strict=True))
+        tensors = {
+            name: named[name]
+            for name in usable_tensors(target.model, target.classifier)
+            if bool(named[name].any())
+        }
+        if not tensors:
+            return None, tensors, None
+        adaptation = None
+        if self.adaptive:
+            adaptation = received.defense.adapt(received.update, target.classifier)
+        changing, public = shared_adaptation(adaptation), self._public_of(target)
+        fitting = _Fitting(target, received.procedure, changing, label, list(tensors), public)
+        return fitting, tensors, adaptation
 
     def _predicted(
         self,

@@ -109,13 +109,21 @@ def simulated(
     ranks = None if adaptation is not None else _ranks(model, names, images, len(order))
     every = list(trainable_parameters(model))
     usable = [name if name in names else None for name in every]
-    simulate = _simulate(model, procedure, adaptation, label)
+    simulate = client_updates(model, procedure, adaptation, label)
     return SimulatedExamples(simulate, usable, images, memory_bytes, ranks, kept)
 
 
-def _simulate(
+def client_updates(
     model: nn.Module, procedure: ClientProcedure, adaptation: Adaptation | None, label: int
 ) -> Simulate:
+    """What a client would send of images, one image in each update, as it would be received.
+
+    Args:
+        model: The client model.
+        procedure: What the attacker believes that the client did.
+        adaptation: What it believes that the defense did.
+        label: The label of all images.
+    """
     silent = copy.copy(procedure)
     silent.send_buffers = False
     updates = PopulationUpdates(silent, ClientState.of(copy.deepcopy(model)))

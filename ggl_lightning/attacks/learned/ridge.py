@@ -84,6 +84,18 @@ class KernelRidge:
         """
         return self._target_mean + self._centred(rows.double()) @ self.coefficients
 
+    def slope(self, rows: Tensor) -> Tensor:
+        """How much a prediction changes when something is added to an example's features.
+
+        Args:
+            rows: Inner products of what is added with the training examples, ``(N,)``.
+
+        Returns:
+            ``(D,)``, float64.
+        """
+        rows = rows.double()
+        return (rows - rows.mean()) @ self.coefficients
+
     def leave_one_out(self) -> Tensor:
         """What each training example is predicted to be by the regression on all others.
 
