@@ -80,7 +80,7 @@ def test_without_a_gain_on_public_images_the_regression_stays(target, image):
     assert "latent" not in found.artefacts
 
 
-def test_left_out_predictions_are_those_of_a_fit_without_the_image(target, image):
+def test_rehearsed_images_are_not_known_to_the_regression(target, image):
     """Noise included, which goes through the regression as it does when it is received."""
     model = target.model
     learned = LearnedInversion(public_images=80, mirrored=False)
@@ -111,7 +111,7 @@ def test_noise_changes_left_out_predictions_as_it_changes_predictions(target):
     fit = learned._fit(fitting, learned._examples_of(fitting))
     assert isinstance(fit, LearnedFit)
     drawn = {name: 1e-3 * torch.randn_like(each) for name, each in tensors.items()}
-    regression = fit._regression(1e-3)
+    regression = fit._fitted(1e-3, forgets=False)
     without = regression.ridge.leave_one_out()[0]
     added = fit.left_out([0], 1e-3, [drawn])[0].flatten() - without
 

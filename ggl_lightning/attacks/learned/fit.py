@@ -22,10 +22,11 @@ _SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """By which weights chosen on some public images are tried for all of them."""
 
 _HELD = 2
-"""Regressions kept in memory at least, each of several matrices of all public images."""
+"""Regressions kept in memory at least."""
 
-_HELD_BYTES = 2**28
-"""What more of them may take: an audit goes through all its levels of noise for each image."""
+_HELD_BYTES = 2**29
+"""What more of them may take: an audit goes through all its levels of noise for each image, and a
+level is several, since the sizes of updates differ."""
 
 _LEVEL_ERROR = 0.01
 """Relative error of an estimated variance of noise."""
@@ -97,7 +98,7 @@ class LearnedFit:
             name: float(gram.cosines.mean(dim=1).std()) for name, gram in self._grams.items()
         }
         self._regressions: OrderedDict[int | None, _Regression] = OrderedDict()
-        self._held = max(_HELD, _HELD_BYTES // (24 * len(images) ** 2))
+        self._held = max(_HELD, _HELD_BYTES // self._targets.nbytes)
         examples.prepare(names)
 
     @staticmethod
@@ -166,9 +167,8 @@ class LearnedFit:
         Returns:
             ``(len(places), 3, H, W)``, not clamped, float64.
         """
-        regression = self._regression(noise)
+        regression = self._fitted(noise, forgets=False)
         found = regression.ridge.leave_one_out()[list(places)]
-        regression.ridge.forget_inverse()
         if noise > 0:
             for image, place, added in zip(found, places, drawn, strict=True):
                 rows = [
@@ -252,7 +252,7 @@ class LearnedFit:
         self._regressions.move_to_end(step)
         return self._regressions[step]
 
-    def _fitted(self, noise: float) -> _Regression:
+    def _fitted(self, noise: float, forgets: bool = True) -> _Regression:
         names, twins = list(self._grams), self._twins
         some = min(len(self._targets), SCREENED // twins * twins)
         few = torch.stack([self._grams[name].cosines[:some, :some] for name in names])
@@ -265,7 +265,8 @@ class LearnedFit:
         ridge = KernelRidge(kernel, self._targets, 1.0, twins)
         errors = (ridge.leave_one_out() - self._targets).square().mean(dim=1)
         line = _line(ridge.leave_one_out_variances(), errors)
-        ridge.forget_inverse()
+        if forgets:
+            ridge.forget_inverse(factor=noise > 0)  # without noise predictions ask for variances
         spread = dict.fromkeys(names, 0.0)
         if noise > 0:
             for name in names:

@@ -66,7 +66,7 @@ class KernelRidge:
         self._target_mean = targets.mean(dim=0)
         middle = self._centred(kernel)
         middle.diagonal().add_(ridge)
-        self._factor = torch.linalg.cholesky(middle)
+        self._factor: Tensor | None = torch.linalg.cholesky(middle)
         self._ridge = ridge
         self._twins = twins
         self._targets = targets
@@ -122,6 +122,7 @@ class KernelRidge:
         rows, own = rows.double(), own.double()
         middle = self._centred(rows)
         middle_own = own - 2 * rows.mean(dim=1) + self._mean
+        assert self._factor is not None
         explained = torch.linalg.solve_triangular(self._factor, middle.mT, upper=False)
         return (middle_own - explained.square().sum(dim=0)).clamp(min=0)
 
@@ -136,12 +137,19 @@ class KernelRidge:
     def inverse(self) -> Tensor:
         """Of the centred kernel plus the ridge, ``(N, N)``."""
         if self._inverse is None:
+            assert self._factor is not None
             self._inverse = torch.cholesky_inverse(self._factor)
         return self._inverse
 
-    def forget_inverse(self) -> None:
-        """Gives back the memory of what only leave-one-out figures need."""
+    def forget_inverse(self, factor: bool = False) -> None:
+        """Gives back the memory of what only leave-one-out figures need.
+
+        Args:
+            factor: Whether that of the factor, too, which `variances` need: what is left predicts.
+        """
         self._inverse = None
+        if factor:
+            self._factor = None
 
     def _centred(self, rows: Tensor) -> Tensor:
         """Inner products of features from which the training examples' mean has been taken."""
