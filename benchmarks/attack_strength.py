@@ -21,7 +21,9 @@ import ggl_lightning  # noqa: F401, I001  (first: it repairs torchvision beside 
 import argparse
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +34,18 @@ from intervals import interval
 from jsonargparse import ArgumentParser
 from torch import Tensor, nn
 
-from ggl_lightning.attacks import Attack, GenerativeGradientLeakage, Received, Target
-from ggl_lightning.attacks.learned.inversion import LearnedInversion
+from ggl_lightning.attacks import (
+    Attack,
+    GenerativeGradientLeakage,
+    LearnedInversion,
+    Received,
+    StandardAttack,
+    Target,
+    WarmStartedGGL,
+)
 from ggl_lightning.attacks.searches import AdamSearch, NevergradSearch
 from ggl_lightning.attacks.searches.turbo import TuRBOSearch
+from ggl_lightning.attacks.standard import BUDGET
 from ggl_lightning.audit.run.received_update import sent_record
 from ggl_lightning.clients import ConvNet, LeNet, ResNet18, find_classifier_layer
 from ggl_lightning.clients.procedures import ClientState, PlainGradient
@@ -69,12 +79,24 @@ def attacks(options: argparse.Namespace) -> dict[str, tuple[Attack, bool]]:
         budget = max(1, round(budget * options.share))
         return GenerativeGradientLeakage(search, budget=budget, adaptive=True, **settings)
 
+    learned = LearnedInversion(public_images=options.public)
     return {
-        "learned": (LearnedInversion(public_images=options.public), False),
+        "learned": (learned, False),
+        "warm": (WarmStartedGGL(learned), False),
+        "standard": (Standard(learned, max(1, round(BUDGET * options.share))), True),
         "cma": (ggl(NevergradSearch(), 500), True),
         "adam": (ggl(AdamSearch(), 2500, n_trials=4), True),
         "turbo": (ggl(TuRBOSearch(), 1000), True),
     }
+
+
+class Standard(StandardAttack):
+    """The standard attack with as many public images as are asked for, and fits that are shared."""
+
+    def __init__(self, learned: LearnedInversion, budget: int) -> None:
+        super().__init__(budget)
+        self._members["learned"] = replace(self._members["learned"], attack=learned)
+        self._members["warm"] = replace(self._members["warm"], attack=WarmStartedGGL(learned))
 
 
 CLIENTS: dict[str, Callable[[int], nn.Module]] = {
@@ -142,6 +164,8 @@ def psnr(found: Tensor, true: Tensor) -> float:
 def attacked(client: Client, defense: Defense, attack: Attack, count: int) -> dict[str, Any]:
     """One line of the table: an attack's PSNR on each of the first images."""
     values, seconds, predicted = [], [], []
+    chosen: list[object] = []
+    members: dict[str, list[float]] = {}
     for place in range(count):
         received = client.sends(place, defense)
         started = time.perf_counter()
@@ -150,6 +174,11 @@ def attacked(client: Client, defense: Defense, attack: Attack, count: int) -> di
         seconds.append(time.perf_counter() - started)
         assert found.images is not None
         values.append(round(psnr(found.images[0], client.images[place]), 3))
+        chosen.append(found.evaluation.get("chosen"))
+        for name, member in found.members.items():
+            if member.images is not None:
+                value = psnr(member.images[0], client.images[place])
+                members.setdefault(name, []).append(round(value, 3))
         if found.predicted_mse is not None:
             predicted.append(10 * torch.tensor(4 / found.predicted_mse).log10().item())
     numbers: dict[str, Any] = {
@@ -163,6 +192,15 @@ def attacked(client: Client, defense: Defense, attack: Attack, count: int) -> di
     }
     if predicted:
         numbers["predicted_db"] = round(sum(predicted) / len(predicted), 2)
+    if any(chosen):
+        numbers["chosen"] = dict(Counter(str(each) for each in chosen))
+    if members:
+        # Of those that answered every update: others' means would be over other images.
+        numbers["members_db"] = {
+            name: round(sum(each) / count, 2)
+            for name, each in members.items()
+            if len(each) == count
+        }
     return {**numbers, "values": values}
 
 

@@ -44,6 +44,7 @@ _DEFENSES: dict[str, tuple[str, str | None]] = {
 _ATTACKS = {
     "standard": "ggl_lightning.attacks.StandardAttack",
     "learned": "ggl_lightning.attacks.LearnedInversion",
+    "warm": "ggl_lightning.attacks.WarmStartedGGL",
     "matching": "ggl_lightning.attacks.UpdateMatching",
     "linear": "ggl_lightning.attacks.FirstLinearInversion",
 }
