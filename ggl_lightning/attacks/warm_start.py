@@ -70,10 +70,10 @@ class WarmStartedGGL(Attack):
     def __init__(
         self,
         learned: LearnedInversion | None = None,
-        budget: int = 60,
+        budget: int = 40,
         lr: float = 0.03,
-        projection_steps: int = 150,
-        rehearsals: int = 6,
+        projection_steps: int = 80,
+        rehearsals: int = 4,
     ) -> None:
         check_positive("budget", budget)
         check_positive("lr", lr)
