@@ -47,14 +47,14 @@ $(FLOWER)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 test-flower: $(FLOWER)/.installed
-	$(FLOWER)/bin/python -m pytest tests/updates tests/defenses/test_frameworks.py
+	$(FLOWER)/bin/python -m pytest tests/updates tests/defenses/test_frameworks.py tests/test_examples.py
 
 # In an environment of its own: the package is read, not imported.
 DOCS := .venv-docs
 $(DOCS)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DOCS)
 	$(DOCS)/bin/pip install --quiet --constraint constraints.txt \
-		mkdocs mkdocs-material "mkdocstrings[python]" ruff
+		mkdocs mkdocs-jupyter mkdocs-material "mkdocstrings[python]" ruff
 	touch $@
 
 docs: $(DOCS)/.installed

@@ -2,12 +2,16 @@
 
 import importlib
 import inspect
+import json
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from pytorch_lightning.cli import LightningArgumentParser
+
+from ggl_lightning.audit.shortcuts import add_shortcuts
 
 REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"
@@ -19,7 +23,8 @@ PUBLIC = (
     *("ggl_lightning.attacks", "ggl_lightning.attacks.spaces", "ggl_lightning.attacks.searches"),
     *("ggl_lightning.attacks.penalties", "ggl_lightning.defenses", "ggl_lightning.clients"),
     *("ggl_lightning.clients.procedures", "ggl_lightning.priors", "ggl_lightning.updates"),
-    "ggl_lightning.audit",
+    *("ggl_lightning.audit", "ggl_lightning.attacks.callbacks", "ggl_lightning.federated"),
+    "ggl_lightning.metrics",
 )
 
 
@@ -29,10 +34,52 @@ def pages(nav):
             yield from pages(target) if isinstance(target, list) else [target]
 
 
-def test_every_page_stands_in_the_navigation_once():
-    assert sorted(pages(SITE["nav"])) == sorted(
-        path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")
-    )
+def test_every_page_and_notebook_stands_in_the_navigation_once():
+    written = [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")]
+    notebooks = [f"examples/{path.name}" for path in (REPOSITORY / "examples").glob("*.ipynb")]
+    assert len(notebooks) == 3
+    assert sorted(pages(SITE["nav"])) == sorted([*written, *notebooks])
+    assert (DOCS / "examples").resolve() == REPOSITORY / "examples"
+
+
+OPENINGS = {
+    "Start": ["After this page you have"],
+    "How to": ["With this page you can"],
+    "Notebooks": ["With this notebook you can"],
+    "Explanation": ["After this page you know"],
+    "Reference": ["Look up here"],
+    "Results": ["Look up here", "After this page you can"],
+}
+
+
+@pytest.mark.parametrize("part", OPENINGS)
+def test_a_page_opens_with_what_a_reader_can_do_afterwards(part):
+    (nav,) = [entry[part] for entry in SITE["nav"] if part in entry]
+    for page in pages([{part: nav}]):
+        text = (DOCS / page).read_text()
+        if page.endswith(".ipynb"):
+            text = "".join(json.loads(text)["cells"][0]["source"])
+        opening = text.partition("\n## ")[0].replace("\n", " ")
+        assert any(words in opening for words in OPENINGS[part]), page
+
+
+def test_no_paragraph_stands_on_two_pages():
+    places = {}
+    for page in DOCS.rglob("*.md"):
+        for paragraph in page.read_text().split("\n\n"):
+            words = " ".join(paragraph.split())
+            if len(words) > 120 and not words.startswith(("|", "```", ":::")):
+                places.setdefault(words, set()).add(page.name)
+    assert [words for words, found in places.items() if len(found) > 1] == []
+
+
+def test_short_options_stand_on_the_page_of_commands():
+    page = (DOCS / "reference/commands.md").read_text()
+    parser = LightningArgumentParser()
+    add_shortcuts(parser)
+    names = {action.dest for action in parser._actions} - {"help", "client"}
+    assert len(names) > 10
+    assert [name for name in sorted(names) if f"--{name}" not in page] == []
 
 
 def found(name):

@@ -1,4 +1,4 @@
-"""Recorded updates on disk: one safetensors file each; ``docs/updates.md`` describes it."""
+"""Recorded updates on disk: one safetensors file each, see ``docs/reference/update_file.md``."""
 
 from __future__ import annotations
 

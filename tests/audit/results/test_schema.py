@@ -31,9 +31,9 @@ def test_documented_columns_metrics_and_roles_are_those_of_the_schema():
     assert (DOCS / "columns.md").read_text() == reference()
     assert {column.name for column in columns()} <= _first_cells("columns.md")
     assert METRICS.keys() <= _first_cells("metrics.md")
-    grid = (DOCS / "grid.md").read_text()
+    controls = (DOCS / "worst_case.md").read_text()
     for name, control in CONTROLS.items():
-        assert f"| `{name}` | {control.role.description} |" in grid
+        assert f"| `{name}` | {control.role.description} |" in controls
 
 
 def test_documented_statistics_are_those_that_are_computed():

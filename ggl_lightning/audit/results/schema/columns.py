@@ -16,7 +16,7 @@ _CASE = (
     Column(
         name="key",
         kind="text",
-        meaning="stands for all that determines the result ([grid.md](grid.md#failed-cases))",
+        meaning="stands for all that determines the result ([keys](reference/run_folder.md#keys))",
         types=(str,),
     ),
     Column(name="role", kind="text", meaning="what the case is for, [below](#roles)", types=(str,)),

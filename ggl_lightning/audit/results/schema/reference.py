@@ -28,6 +28,7 @@ def reference() -> str:
     lines = [
         "# Columns of the results",
         "",
+        "Look up here what each column, metric and role is.",
         "`results.csv`, `results.parquet` and `summary.json` have one row per case, attacks",
         "and controls alike, in these columns; so has `cases/NAME/result.json`. What is missing",
         "is an empty cell, in JSON `null`, and `missing_metrics` says why. A column that is not",
