@@ -29,9 +29,10 @@ BUDGET = 500
 _EXACT = 1e-4
 """Share of a received update that may be left unexplained by an answer that is taken for exact."""
 
-_WORTH = 0.25
-"""A search is run only if the learned answer is expected to have more than this share of the mean
-public image's squared error. With less, 6 dB above the mean image, the leak is beyond doubt."""
+_WORTH = 0.5
+"""The search is run only if the learned answers are expected to have more than this share of the
+mean public image's squared error. With less, 3 dB above the mean image, the verdict is beyond
+doubt, and where the prior holds the image, ``warm`` has found it."""
 
 _CLEARLY = 0.25
 """Unexplained share of a search's answer, relative to the learned one's, below which the search has
@@ -56,8 +57,8 @@ class StandardAttack(Attack):
     3. ``learned``: `LearnedInversion`.
     4. ``warm``: `WarmStartedGGL` from there, where public images say that it comes nearer.
     5. ``ggl``: `GenerativeGradientLeakage` by CMA-ES with the published budget, 500 rounds of 50,
-       adaptive; only if the learned answers are expected to have more than a quarter of the mean
-       public image's squared error, or there are none.
+       adaptive; only if the learned answers are expected to have more than half of the mean public
+       image's squared error, or there are none.
 
     Those that do not fit the client model, procedure or batch are left out, as ``warm`` and ``ggl``
     are without a prior, and the result says why. The answer: one that is exact; else the one of the
@@ -110,6 +111,7 @@ class StandardAttack(Attack):
         }
         making = self.members.keys() - {"matching"}
         if found.keys() >= making:
+            found.pop("warm")  # whose are those of learned and ggl
             return list(dict.fromkeys(problem for wrong in found.values() for problem in wrong))
         return []
 

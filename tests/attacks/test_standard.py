@@ -44,7 +44,7 @@ def test_cheap_ones_first_and_no_search_where_the_leak_is_shown(target, image):
     assert list(found.members) == ["matching", "learned", "warm"]
     assert found.evaluation["chosen"] in ("learned", "warm")
     assert "no linear layer" in found.evaluation["left_out"]["linear"]
-    assert "a search is run above 25% only" in found.evaluation["left_out"]["ggl"]
+    assert "a search is run above 50% only" in found.evaluation["left_out"]["ggl"]
     best = min(("learned", "warm"), key=lambda name: found.members[name].predicted_mse)
     assert found.evaluation["chosen"] == best
     assert torch.equal(found.images, found.members[best].images)
