@@ -14,6 +14,7 @@ from ggl_lightning.audit.report.estimates import format_number
 from ggl_lightning.audit.report.thumbnails import NoPictureError, Thumbnail, make_thumbnail
 from ggl_lightning.audit.results.collect import Results
 from ggl_lightning.audit.results.schema import NO_PRIVATE_IMAGE, Row, is_done
+from ggl_lightning.audit.results.schema.columns import NO_RECONSTRUCTION
 from ggl_lightning.audit.results.values import source_of, source_title
 
 MOST_IMAGES = 24
@@ -88,23 +89,27 @@ class ComparisonGrid:
         columns: Its columns.
         rows: Its rows.
         left_out: Private images that are not shown, for the page's size.
+        without_images: Attacks that are not shown, since they make no images.
     """
 
     columns: tuple[Column, ...]
     rows: tuple[GridRow, ...]
     left_out: int
+    without_images: tuple[str, ...] = ()
 
 
 def make_grid(results: Results) -> ComparisonGrid:
     """Chooses columns and rows, and reads the pictures."""
-    images = dict.fromkeys((source_of(row), row["seed"]) for row in results.rows)
-    kinds = {(row["role"], row["defense"], row["attack"]) for row in results.rows}
+    silent = _without_images(results)
+    pictured = [row for row in results.rows if row["attack"] not in silent]
+    images = dict.fromkeys((source_of(row), row["seed"]) for row in pictured)
+    kinds = {(row["role"], row["defense"], row["attack"]) for row in pictured}
     columns = _columns({Column(*kind) for kind in kinds}, results)
     most = max(1, min(MOST_IMAGES, MOST_PICTURES // max(1, len(columns))))
     shown: dict[tuple[str | int, int], dict[Column, Row]] = {
         image: {} for image in islice(images, most)
     }
-    for row in results.rows:
+    for row in pictured:
         cases = shown.get((source_of(row), row["seed"]))
         if cases is not None:
             cases[Column(row["role"], row["defense"], row["attack"])] = row
@@ -119,7 +124,19 @@ def make_grid(results: Results) -> ComparisonGrid:
             title += f", seed {seed}"
         tiles = tuple(_tile(column, title, cases, results.folders) for column in columns)
         rows.append(GridRow(title, tiles))
-    return ComparisonGrid(tuple(columns), tuple(rows), len(images) - len(rows))
+    return ComparisonGrid(tuple(columns), tuple(rows), len(images) - len(rows), silent)
+
+
+def _without_images(results: Results) -> tuple[str, ...]:
+    """Attacks that only rank, unless there are no others."""
+    makes: dict[str, bool] = {}
+    for row in results.rows:
+        if row["role"] == ATTACK.name:
+            missing = (row.get("missing_metrics") or {}).get("psnr")
+            attack = str(row["attack"])
+            makes[attack] = makes.get(attack, False) or missing != NO_RECONSTRUCTION
+    silent = tuple(attack for attack, made in makes.items() if not made)
+    return silent if len(silent) < len(makes) else ()
 
 
 def _columns(present: set[Column], results: Results) -> list[Column]:
