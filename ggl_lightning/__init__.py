@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 # Before anything imports torchvision, torchmetrics or pytorch_lightning.
 repair_torchvision()
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["__version__", "audit_update"]
 

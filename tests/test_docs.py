@@ -1,9 +1,11 @@
 """The docs' links lead somewhere, and every configuration file is one that its command takes."""
 
+import importlib
 import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 import ggl_lightning.audit.cli
@@ -55,6 +57,31 @@ def test_dead_links_are_found(tmp_path):
 def test_configurations_that_are_named_exist(page):
     for name in re.findall(r"\bconfigs/[\w/]+\.yaml", page.read_text()):
         assert (REPOSITORY / name).is_file(), name
+
+
+def test_a_model_and_a_defense_of_ones_own_are_taken_as_the_pages_show(
+    tmp_path, monkeypatch, capsys
+):
+    for page in ("clients.md", "audit.md"):
+        text = (REPOSITORY / "docs" / page).read_text()
+        for code in re.findall(r"```\w+\n(# my_\w+\.\w+\n.*?)```", text, re.DOTALL):
+            name = code.partition("\n")[0].removeprefix("# ")
+            (tmp_path / name).write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    model, defense = (importlib.import_module(name) for name in ("my_model", "my_defense"))
+    assert model.Net()(torch.zeros(2, 3, 32, 32)).shape == (2, 2)
+    [sent] = defense.KeepSigns(0.5)([torch.tensor([3.0, -2.0, 0.0])], None)
+    assert sent.tolist() == [0.5, -0.5, 0.0]
+    options = ["--config=demo", "--config=my_defenses.yaml", "--model.client_model=my_model.Net"]
+    with pytest.raises(SystemExit) as ended:
+        run_command(ggl_lightning.audit.cli.main, [*options, "--print_config"])
+    printed = capsys.readouterr()
+    assert ended.value.code in (0, None), printed.err
+    understood = yaml.safe_load(printed.out)
+    assert list(understood["data"]["defenses"]) == ["none", "pruned", "ours"]
+    assert understood["data"]["defenses"]["ours"]["class_path"] == "my_defense.KeepSigns"
+    assert understood["model"]["client_model"]["class_path"] == "my_model.Net"
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
