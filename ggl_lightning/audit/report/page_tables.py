@@ -55,7 +55,7 @@ def verdict_table(groups: Sequence[Group], verdicts: Sequence[Verdict]) -> Table
             [
                 Cell(group.defense, defense=group.defense),
                 Cell(group.attack, _cases(group), attack=group.attack),
-                Cell(finding.value, css_class=f"finding {finding.css_class}"),
+                Cell(finding.of_one_attack, css_class=f"finding {finding.css_class}"),
                 table.number(group.leakage, 2),
                 *(
                     table.number(group.identification(by, top), 0, percent=True)

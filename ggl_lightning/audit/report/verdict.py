@@ -11,6 +11,11 @@ from ggl_lightning.audit.report.groups import Group
 from ggl_lightning.audit.results.schema import RANKS, TOP, metric_title
 from ggl_lightning.audit.results.schema.columns import NO_RECONSTRUCTION, ONLY_BY_RECONSTRUCTION
 
+_SMALL = 0.01
+"""A leakage below which two digits would show as none what may be told from none."""
+
+_DIGITS_OF_SMALL = 4
+
 
 class Finding(Enum):
     """What is shown about a group; the value is what the report writes."""
@@ -19,6 +24,14 @@ class Finding(Enum):
     NO_LEAK = "No leak shown at this budget"
     UNDECIDED = "Cannot tell"
     NOT_JUDGED = "Not judged"
+
+    @property
+    def of_one_attack(self) -> str:
+        """What is written of one attack, whose intervals are not adjusted for all the others'."""
+        return {
+            Finding.LEAK: "Above chance",
+            Finding.NO_LEAK: "Not above chance",
+        }.get(self, self.value)
 
     @property
     def css_class(self) -> str:
@@ -67,10 +80,12 @@ def _judge_leakage(group: Group) -> tuple[Finding, str]:
         return Finding.UNDECIDED, f"Leakage by {metric} is not known: {leakage.reason}."
     role = roles().get(group.null or "")
     null = "the strongest null" if role is None else role.title
-    amount = f"Leakage by {metric} is {leakage.format(2)}"
+    widest = max(map(abs, (leakage.value, leakage.low or 0, leakage.high or 0)))
+    digits = 2 if widest >= _SMALL else _DIGITS_OF_SMALL
+    amount = f"Leakage by {metric} is {leakage.format(digits)}"
     if leakage.low is None or leakage.high is None:
         return Finding.UNDECIDED, f"{amount}, which may be chance: {leakage.reason}."
-    amount += f" ({leakage.format_interval(2)})"
+    amount += f" ({leakage.format_interval(digits)})"
     if leakage.low > 0:
         return Finding.LEAK, f"{amount}: more than the strongest null ({null}) gives."
     if leakage.high < 0:

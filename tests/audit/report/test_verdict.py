@@ -84,3 +84,15 @@ def test_headline_is_the_first_metric_that_any_group_has(have, headline):
     groups = read_groups({"groups": entries}, ["b", "a"], ["x"])
     assert [g.defense for g in groups] == ["b", "a"]
     assert {g.headline for g in groups} == {headline}
+
+
+def test_a_leakage_that_two_digits_would_hide_has_more():
+    """What is told from none must not read as none."""
+    found = judge(group(leakage=leakage(0.0008, 0.0004, 0.0012), identification=NOT_RUN))
+    assert found.finding is Finding.LEAK
+    assert "0.0008 (0.0004" in found.sentences[0]
+
+
+def test_of_one_attack_nothing_is_said_that_the_worst_case_may_deny():
+    written = {finding.of_one_attack for finding in Finding}
+    assert written.isdisjoint({Finding.LEAK.value, Finding.NO_LEAK.value})
