@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any
@@ -19,6 +20,11 @@ def say_on_terminal(text: str) -> None:
     """A line for somebody who waits at a terminal; nothing goes to files."""
     if sys.stderr.isatty():
         print(text, file=sys.stderr, flush=True)
+
+
+def _shows_bars() -> bool:
+    """Whether there is a terminal, and one with room for bars: some recorders' have no rows."""
+    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).lines > 1
 
 
 class AuditProgress(pl.Callback):
@@ -100,7 +106,7 @@ class AuditProgress(pl.Callback):
         self._close()
         self._stage, self._done, self._total = stage, 0, total
         self._started = self._said = time.monotonic()
-        if sys.stderr.isatty():
+        if _shows_bars():
             self._bar = tqdm(total=total, desc=stage.capitalize(), unit="", dynamic_ncols=True)
 
     def _close(self) -> None:

@@ -52,11 +52,27 @@ def test_short_audits_and_other_ranks_print_nothing(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_terminal_gets_bars_that_name_the_case(monkeypatch, capsys):
+def terminal(monkeypatch, rows):
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(progress.sys.stderr, "fileno", lambda: 2)
+    size = progress.os.terminal_size((100, rows))
+    monkeypatch.setattr(progress.os, "get_terminal_size", lambda descriptor: size)
+
+
+def test_a_terminal_gets_bars_that_name_the_case(monkeypatch, capsys):
+    terminal(monkeypatch, rows=24)
     run(work(3, 1), 1)
     shown = capsys.readouterr().err
     assert "3/3" in shown
     assert "image000000_none_cma_seed0" in shown
     assert "1/1" in shown
     assert "report" in shown.splitlines()[-1]
+
+
+def test_a_terminal_without_rows_gets_lines_since_bars_would_be_hidden(clock, monkeypatch, capsys):
+    """As recorders of sessions have, where nobody has said how large the window is."""
+    terminal(monkeypatch, rows=0)
+    run(work(6, 2), 2)
+    shown = capsys.readouterr().err
+    assert "2 of 6 cases, about 80 s left" in shown
+    assert "%|" not in shown
