@@ -82,7 +82,7 @@ def test_nothing_is_lost_or_done_twice_however_often_the_audit_is_killed(grid, t
         else:
             # At first so little that the search outlasts all these kills even on a machine that has
             # become faster, and no case ends without several of them; then more at once.
-            share = 0.6 / KILLS if kills < KILLS else 0.3
+            share = 0.4 / KILLS if kills < KILLS else 0.3
             code = killed.kill(how, moments.uniform(0, share * during))
         if code is None:
             break

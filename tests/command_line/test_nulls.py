@@ -50,7 +50,7 @@ def test_all_others_are_told_at_once():
     ],
 )
 def test_a_command_refuses_null(setting, message, tmp_path, capsys):
-    config = "configs/audit/demo.yaml"
+    config = "configs/audit/demo_search.yaml"
     arguments = ["--config", config, f"--out_dir={tmp_path / 'runs'}", f"--{setting}=null"]
     assert run_command(main, arguments) == 2
     assert f"error: {message}: it needs a value, or may be left out" in capsys.readouterr().err

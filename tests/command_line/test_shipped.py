@@ -70,7 +70,9 @@ def test_each_command_has_names_of_its_own(printed, refused):
 
 def test_names_and_files_are_put_together(printed, tmp_path):
     (tmp_path / "more.yaml").write_text("data: {split: valid}\nmodel: {exp_name: mine}\n")
-    config = printed("audit", "--config", "demo", "--config", "more.yaml", "--config={data: {}}")
+    config = printed(
+        "audit", "--config", "demo_search", "--config", "more.yaml", "--config={data: {}}"
+    )
     assert (config["data"]["split"], config["model"]["exp_name"]) == ("valid", "mine")
     assert config["data"]["idx"] == [0, 1, 2]
 
