@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from ggl_lightning.attacks import Received
+from ggl_lightning.attacks import Received, Target
 from ggl_lightning.clients import GradientUpdate, find_classifier_layer, trainable_parameters
 from ggl_lightning.data.base import ImageDataModule
 from ggl_lightning.defenses import ClientSide, NoDefense
@@ -35,6 +35,14 @@ class TinyPrior(Prior):
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         images = (torch.tanh(latents @ self.mix) @ self.paint).tanh()
         return images.unflatten(1, (3, self.image_size, self.image_size))
+
+
+def public_target(model: nn.Module, count: int) -> Target:
+    """A client model with a `TinyPrior`, and as many public images of its range."""
+    prior = TinyPrior()
+    public = prior(prior.sample(count, torch.Generator().manual_seed(3)))
+    classifier = find_classifier_layer(model, public[:2])
+    return Target(model, classifier, prior, lambda most: public[:most])
 
 
 class TinyImages(ImageDataModule):

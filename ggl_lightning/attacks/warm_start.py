@@ -120,9 +120,9 @@ class WarmStartedGGL(Attack):
             if name != "projection":
                 weight = rehearsed.weights[name]
                 near = _Near(learned.images, learned.predicted_mse, weight)
-                found = self._search(assumed, target, begun, near).run(
-                    assumed, target, seed, progress
-                )
+                share = _unexplained(assumed, target, begun)
+                search = _SearchFromThere(self, begun, near, share)
+                found = search.run(assumed, target, seed, progress)
                 evaluation["proximity"] = weight
         return replace(
             found,
@@ -183,9 +183,10 @@ class WarmStartedGGL(Attack):
                 begun = self._projected(own["regression"], target, labels, seed)
                 assert begun.images is not None
                 own["projection"] = begun.images
+                share = _unexplained(each.received, target, begun)
                 for weight in _PROXIMITIES:
                     near = _Near(own["regression"], expected, weight)
-                    search = self._search(each.received, target, begun, near)
+                    search = _SearchFromThere(self, begun, near, share)
                     images = search.run(each.received, target, seed).images
                     assert images is not None
                     own[_search_name(weight)] = images
@@ -201,15 +202,6 @@ class WarmStartedGGL(Attack):
         adam = AdamSearch(lr=0.1, restarts=2)
         projection = GenerativeGradientLeakage(adam, budget=self.projection_steps)
         return projection.invert(images.to(target.device), labels, target, seed)
-
-    def _search(
-        self, received: Received, target: Target, begun: Finding, near: _Near
-    ) -> _SearchFromThere:
-        assert begun.images is not None
-        shares = unexplained_shares(received, target, begun.images.unsqueeze(0), begun.labels)
-        share = max(float(shares[0]), _LEAST_SHARE)
-        latent = begun.artefacts["latent"]
-        return _SearchFromThere(self, latent, near, share)
 
 
 @dataclass(frozen=True)
@@ -271,9 +263,16 @@ class _FromThere(SpaceChoice):
 
 
 class _SearchFromThere(SearchingAttack):
-    """Adam from a latent, near the regression's answer."""
+    """Adam from the projection's latent, near the regression's answer.
 
-    def __init__(self, whole: WarmStartedGGL, latent: Tensor, near: _Near, share: float) -> None:
+    Args:
+        whole: The attack that it belongs to.
+        begun: The projection.
+        near: The regression's answer.
+        share: Of the update, that the projection leaves unexplained.
+    """
+
+    def __init__(self, whole: WarmStartedGGL, begun: Finding, near: _Near, share: float) -> None:
         super().__init__(
             AdamSearch(lr=whole.lr),
             whole.budget,
@@ -287,7 +286,7 @@ class _SearchFromThere(SearchingAttack):
             buffer_weight=0.0,
             evaluation=MicroBatching(),
         )
-        self._latent, self._near, self._share = latent, near, share
+        self._latent, self._near, self._share = begun.artefacts["latent"], near, share
 
     @property
     def _spaces(self) -> SpaceChoice:
@@ -314,6 +313,13 @@ class _SearchFromThere(SearchingAttack):
             weights=torch.full((count,), count / (whole * self._share)),
             penalties=WeightedPenalties([near], model),
         )
+
+
+def _unexplained(received: Received, target: Target, begun: Finding) -> float:
+    """The share of an update that the projection leaves unexplained, above 0."""
+    assert begun.images is not None
+    shares = unexplained_shares(received, target, begun.images.unsqueeze(0), begun.labels)
+    return max(float(shares[0]), _LEAST_SHARE)
 
 
 def _search_name(weight: float) -> str:

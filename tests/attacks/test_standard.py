@@ -5,24 +5,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ggl_lightning.attacks import Finding, StandardAttack, Target
+from ggl_lightning.attacks import Finding, StandardAttack
 from ggl_lightning.attacks.explained import unexplained_shares
 from ggl_lightning.attacks.standard import VERSION, chosen
 from ggl_lightning.audit.plan.keys import describe
-from ggl_lightning.clients import MLP, client_update, find_classifier_layer
+from ggl_lightning.clients import MLP, client_update
 from ggl_lightning.defenses import Clipping, Compression, Noise, Sign
 from ggl_lightning.errors import UserError
 from ggl_lightning.seeding import seeded
-from tests.tiny import TinyClient, TinyPrior, received
+from tests.tiny import TinyClient, TinyPrior, public_target, received
 
 LABEL = torch.tensor([1])
 
 
 def made(model):
-    prior = TinyPrior()
-    public = prior(prior.sample(150, torch.Generator().manual_seed(3)))
-    classifier = find_classifier_layer(model, public[:2])
-    return Target(model, classifier, prior, lambda count: public[:count])
+    return public_target(model, 150)
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ from ggl_lightning.attacks.fits import MemoryFits
 from ggl_lightning.attacks.learned.fit import LearnedFit
 from ggl_lightning.attacks.penalties.proximity import Proximity
 from ggl_lightning.attacks.warm_start import _Rehearsed
-from ggl_lightning.clients import client_update, find_classifier_layer
+from ggl_lightning.clients import client_update
 from ggl_lightning.clients.procedures import PlainGradient
-from ggl_lightning.defenses import Noise
+from ggl_lightning.defenses import Compression, Noise
 from ggl_lightning.errors import UserError
 from ggl_lightning.seeding import seeded
-from tests.tiny import TinyClient, TinyPrior, received
+from tests.tiny import TinyClient, TinyPrior, public_target, received
 
 LABEL = torch.tensor([1])
 
@@ -24,11 +24,7 @@ LABEL = torch.tensor([1])
 @pytest.fixture(scope="module")
 def target():
     with seeded(0):
-        model = TinyClient().eval()
-    prior = TinyPrior()
-    public = prior(prior.sample(80, torch.Generator().manual_seed(3)))
-    classifier = find_classifier_layer(model, public[:2])
-    return Target(model, classifier, prior, lambda count: public[:count])
+        return public_target(TinyClient().eval(), 80)
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +154,15 @@ def test_an_update_of_zeros_is_answered_by_the_mean_image(target, image):
     found = attack().run(given, target, seed=0)
     assert found.evaluation["chosen"] == "regression"
     assert found.evaluation["way"] == "the mean image"
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_rehearsed_updates_are_degraded_as_the_attacker_believes(target, image, adaptive):
+    learned = LearnedInversion(public_images=80, mirrored=False, adaptive=adaptive)
+    defense = Compression(50)
+    sent = defense(client_update(target.model, image, LABEL), None)
+    given = received(target.model, sent, defense=defense)
+    _, make = learned.rehearsed(given, target, 0.0, 2)
+    for rehearsal in make():
+        zeros = [float((each == 0).float().mean()) for each in rehearsal.received.update[:1]]
+        assert (zeros[0] > 0.4) is adaptive

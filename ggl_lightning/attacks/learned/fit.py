@@ -167,8 +167,10 @@ class LearnedFit:
         Returns:
             ``(len(places), 3, H, W)``, not clamped, float64.
         """
-        regression = self._fitted(noise, forgets=False)
+        # Of regressions under noise only what predicts is kept.
+        regression = self._fitted(noise, forgets=False) if noise > 0 else self._regression(0.0)
         found = regression.ridge.leave_one_out()[list(places)]
+        regression.ridge.forget_inverse()
         if noise > 0:
             for image, place, added in zip(found, places, drawn, strict=True):
                 rows = [

@@ -206,12 +206,12 @@ class LearnedInversion(Attack):
         """
         _, labels = received.assumed_labels(target.model, target.classifier)
         label, public = int(labels[0]), self._public_of(target)
-        fitting, _, _ = self._fitting(received, target, label)
+        fitting, _, adaptation = self._fitting(received, target, label)
         assert fitting is not None
 
         def make() -> list[Rehearsal]:
             fit = self._fit(fitting, self._examples_of(fitting))
-            return rehearsals(count, fit, public.images, received, target, label, noise)
+            return rehearsals(count, fit, public.images, received, target, label, adaptation, noise)
 
         return fitting.key, make
 

@@ -12,6 +12,7 @@ from ggl_lightning.attacks.learned.fit import LearnedFit
 from ggl_lightning.attacks.learned.public_updates import client_updates
 from ggl_lightning.attacks.received import Received
 from ggl_lightning.clients import trainable_parameters
+from ggl_lightning.defenses import Adaptation
 from ggl_lightning.seeding import torch_generator
 
 _NOISE = (0x0DE7, 1)
@@ -41,6 +42,7 @@ def rehearsals(
     received: Received,
     target: Target,
     label: int,
+    adaptation: Adaptation | None,
     noise: float,
 ) -> list[Rehearsal]:
     """Some public images, evenly spread over all of them, in the place of the private one.
@@ -52,11 +54,11 @@ def rehearsals(
         received: What was received, whose procedure and defense they share.
         target: What is attacked.
         label: The label assumed.
+        adaptation: What the attacker believes that the defense did.
         noise: The standard deviation of the noise found in the received update, per entry.
     """
     spread = torch.linspace(0, len(images) - 1, min(count, len(images)))
     places = sorted({round(float(place)) for place in spread})
-    adaptation = received.defense.adapt(received.update, target.classifier)
     simulate = client_updates(target.model, received.procedure, adaptation, label)
     sent = simulate(images[places])
     names = list(trainable_parameters(target.model))

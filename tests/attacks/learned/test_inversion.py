@@ -9,12 +9,12 @@ from ggl_lightning.attacks import Target
 from ggl_lightning.attacks.fits import MemoryFits
 from ggl_lightning.attacks.learned.inversion import LearnedInversion
 from ggl_lightning.attacks.learned.ridge import KernelRidge
-from ggl_lightning.clients import GradientUpdate, client_update, find_classifier_layer
+from ggl_lightning.clients import GradientUpdate, client_update
 from ggl_lightning.clients.procedures import ClientSGD, ClientState, LocalTraining
 from ggl_lightning.defenses import ClientSide, Clipping, Compression, NoDefense, Noise
 from ggl_lightning.errors import UserError
 from ggl_lightning.seeding import seeded
-from tests.tiny import TinyClient, TinyPrior, received
+from tests.tiny import TinyClient, TinyPrior, public_target, received
 
 LABEL = torch.tensor([1])
 
@@ -22,12 +22,7 @@ LABEL = torch.tensor([1])
 @pytest.fixture(scope="module")
 def target():
     with seeded(0):
-        model = TinyClient().eval()
-    prior = TinyPrior()
-    public = prior(prior.sample(150, torch.Generator().manual_seed(3)))
-    return Target(
-        model, find_classifier_layer(model, public[:2]), prior, lambda count: public[:count]
-    )
+        return public_target(TinyClient().eval(), 150)
 
 
 _FITTED = LearnedInversion(public_images=150)  # one fit for all tests of one target
