@@ -250,13 +250,19 @@ def compare(table: dict[str, Any], against: str = "cma") -> None:
         print(f"{line}: {gain:+.2f} dB above {against}, {interval(gains)}, {len(gains)} images")
 
 
-def main() -> None:
-    """Measures, prints and writes."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def client_options(description: str) -> argparse.ArgumentParser:
+    """A parser of what `Client` needs, but for how many images there are."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--root", required=True, help="CelebA's folder")
     parser.add_argument("--prior", help="a prior's file; the shipped prior if none")
     parser.add_argument("--client", default="ResNet18", choices=CLIENTS)
     parser.add_argument("--width", type=int, default=64)
+    return parser
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    parser = client_options(__doc__.splitlines()[0])
     parser.add_argument("--public", type=int, default=4000)
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--searched", type=int, default=4)

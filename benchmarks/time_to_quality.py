@@ -42,7 +42,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from attack_strength import CLIENTS, DEFENSES, Client, psnr
+from attack_strength import DEFENSES, Client, client_options, psnr
 from numbers_out import hand_over
 from timing import wait
 from torch import Tensor
@@ -405,11 +405,7 @@ def _ratio(above: float | None, below: float | None) -> float | None:
 
 def main() -> None:
     """Measures, prints and writes."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", required=True, help="CelebA's folder")
-    parser.add_argument("--prior", help="a prior's file; the shipped prior if none")
-    parser.add_argument("--client", default="ResNet18", choices=CLIENTS)
-    parser.add_argument("--width", type=int, default=64)
+    parser = client_options(__doc__.splitlines()[0])
     parser.add_argument("--public", type=int, help="4000; 1000 with --quick")
     parser.add_argument("--faces", type=int, help="8; 2 with --quick")
     parser.add_argument("--published-rounds", type=int, help=f"{ROUNDS}; 10 with --quick")

@@ -14,8 +14,7 @@ from ggl_lightning.audit.report.estimates import format_number
 from ggl_lightning.audit.report.thumbnails import NoPictureError, Thumbnail, make_thumbnail
 from ggl_lightning.audit.results.collect import Results
 from ggl_lightning.audit.results.schema import NO_PRIVATE_IMAGE, Row, is_done
-from ggl_lightning.audit.results.schema.columns import NO_RECONSTRUCTION
-from ggl_lightning.audit.results.values import source_of, source_title
+from ggl_lightning.audit.results.values import makes_images, source_of, source_title
 
 MOST_IMAGES = 24
 """Private images shown at most."""
@@ -132,9 +131,8 @@ def _without_images(results: Results) -> tuple[str, ...]:
     makes: dict[str, bool] = {}
     for row in results.rows:
         if row["role"] == ATTACK.name:
-            missing = (row.get("missing_metrics") or {}).get("psnr")
             attack = str(row["attack"])
-            makes[attack] = makes.get(attack, False) or missing != NO_RECONSTRUCTION
+            makes[attack] = makes.get(attack, False) or makes_images(row)
     silent = tuple(attack for attack, made in makes.items() if not made)
     return silent if len(silent) < len(makes) else ()
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from ggl_lightning.audit.results.schema import METRICS, Row, column_of
+from ggl_lightning.audit.results.schema.columns import NO_RECONSTRUCTION
 
 Image: TypeAlias = tuple[str, int, int]
 """A private image, or a client's batch of them: record, first index and number.
@@ -33,6 +34,11 @@ def source_title(row: Row) -> str:
     """The same for readers."""
     source = source_of(row)
     return f"image {source}" if isinstance(source, int) else source
+
+
+def makes_images(row: Row) -> bool:
+    """Whether a case's attack makes images at all; others only rank."""
+    return NO_RECONSTRUCTION not in (row.get("missing_metrics") or {}).values()
 
 
 def metric_value(row: Row, name: str) -> float | None:

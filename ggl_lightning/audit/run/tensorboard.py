@@ -20,8 +20,7 @@ from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.results.pictures import read_picture
 from ggl_lightning.audit.results.run_folder import RunFolder
 from ggl_lightning.audit.results.schema import Row, columns, is_done
-from ggl_lightning.audit.results.schema.columns import NO_RECONSTRUCTION
-from ggl_lightning.audit.results.values import metric_value, source_of
+from ggl_lightning.audit.results.values import makes_images, metric_value, source_of
 
 _MOST_CASES = 500  # a file each
 _MOST_CLIENTS = 100
@@ -103,8 +102,7 @@ def _pictures(folder: RunFolder, cases: Sequence[Row]) -> list[tuple[str, Path]]
     found = [
         (_title(case), folder.picture(case["name"], "reconstruction"))
         for case in cases
-        # Attacks that only rank have none to show.
-        if NO_RECONSTRUCTION not in (case["missing_metrics"] or {}).values()
+        if makes_images(case)
     ]
     was_given = cases[0]["image_index"] is not None or original[1].exists()
     return [original, *found] if was_given else found
