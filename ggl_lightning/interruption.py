@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from types import FrameType
 
 import pytorch_lightning as pl
-from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ggl_lightning.cli import INTERRUPTED_EXIT_CODE
-
-_SECONDS_FOR_OTHERS = 10.0
-"""How long the first process waits: less than what schedulers give between SIGTERM and SIGKILL."""
 
 TERMINATED_EXIT_CODE = 128 + signal.SIGTERM  # what shells expect
 
@@ -74,24 +67,6 @@ def stop_each_by_itself(trainer: pl.Trainer) -> None:
         connector.received_sigterm = True
 
     signal.signal(signal.SIGTERM, stop)
-
-
-def wait_for_others(trainer: pl.Trainer) -> None:
-    """Waits until the processes that this one has started have ended, each in its own time.
-
-    Who supervises the first process takes its end for the end of all, and would kill the others
-    while they still write what they have. One that does not end within seconds waits for this
-    process itself, in a meeting that there will not be, and ends after it.
-
-    Args:
-        trainer: Whose processes these are; those that others have started are not waited for.
-    """
-    launcher = trainer.strategy.launcher
-    if isinstance(launcher, _SubprocessScriptLauncher):
-        deadline = time.monotonic() + _SECONDS_FOR_OTHERS
-        for process in launcher.procs:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
 
 
 def _stopped(exit_code: int, message: str | None) -> int:

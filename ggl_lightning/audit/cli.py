@@ -31,7 +31,8 @@ from ggl_lightning.command_line.lightning_cli import CommandCLI, lightnings_mist
 from ggl_lightning.command_line.shipped import ShippedConfigurations
 from ggl_lightning.disk_errors import is_disk_error
 from ggl_lightning.errors import UserError, check_choice
-from ggl_lightning.interruption import TERMINATED_EXIT_CODE, run_interruptibly, wait_for_others
+from ggl_lightning.interruption import TERMINATED_EXIT_CODE, run_interruptibly
+from ggl_lightning.training.ranks import wait_for_others
 
 FAILED_CASES = 3
 """Exit code: the audit is over, but some of its cases could not be completed."""

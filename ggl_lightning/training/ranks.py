@@ -1,7 +1,8 @@
-"""Several processes that train together begin, fail and end together."""
+"""Several processes that run together begin, fail and end together."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pytorch_lightning.strategies.launchers.subprocess_script import _Subprocess
 
 _PATIENCE = 10.0  # seconds in which the first process may end by the same mistake on its own
 _POLL = 0.25  # seconds
+_SECONDS_TO_STOP = 10.0  # less than what schedulers give between SIGTERM and SIGKILL
 _OBSERVER = "child-process-observer"  # the name of Lightning's thread
 
 
@@ -56,6 +58,22 @@ def end_processes(trainer: Trainer) -> None:
     """Ends the processes that this one started, which would wait for it in vain."""
     for process in started_processes(trainer):
         process.kill()
+
+
+def wait_for_others(trainer: Trainer) -> None:
+    """Waits until the processes that this one has started have ended, each in its own time.
+
+    Who supervises the first process takes its end for the end of all, and would kill the others
+    while they still write what they have. One that does not end within seconds waits for this
+    process itself, in a meeting that there will not be, and ends after it.
+
+    Args:
+        trainer: Whose processes these are; those that others have started are not waited for.
+    """
+    deadline = time.monotonic() + _SECONDS_TO_STOP
+    for process in started_processes(trainer):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline - time.monotonic()))
 
 
 def end_as_failed_process(trainer: Trainer) -> None:
