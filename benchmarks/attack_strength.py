@@ -23,7 +23,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,20 +82,11 @@ def attacks(options: argparse.Namespace) -> dict[str, tuple[Attack, bool]]:
     return {
         "learned": (learned, False),
         "warm": (WarmStartedGGL(learned), False),
-        "standard": (Standard(learned, max(1, round(BUDGET * options.share))), True),
+        "standard": (StandardAttack(max(1, round(BUDGET * options.share))), True),
         "cma": (ggl(NevergradSearch(), 500), True),
         "adam": (ggl(AdamSearch(), 2500, n_trials=4), True),
         "turbo": (ggl(TuRBOSearch(), 1000), True),
     }
-
-
-class Standard(StandardAttack):
-    """The standard attack with as many public images as are asked for, and fits that are shared."""
-
-    def __init__(self, learned: LearnedInversion, budget: int) -> None:
-        super().__init__(budget)
-        self._members["learned"] = replace(self._members["learned"], attack=learned)
-        self._members["warm"] = replace(self._members["warm"], attack=WarmStartedGGL(learned))
 
 
 CLIENTS: dict[str, Callable[[int], nn.Module]] = {

@@ -37,6 +37,8 @@ class Target:
             the private ones, as a function of how many it wants at most; None if it has none.
         fits: Where attacks that learn first keep what they have learnt.
         image_size: Height and width of images, in pixels; the prior's if there is one.
+        most_public: How many public images the attacker has at most, or samples in their place;
+            None for as many as it wants.
 
     Raises:
         UserError: If there is neither a prior nor an image size.
@@ -48,6 +50,7 @@ class Target:
     public: Callable[[int], Tensor] | None = None
     fits: Fits = field(default_factory=MemoryFits)
     image_size: int | None = None
+    most_public: int | None = None
 
     def __post_init__(self) -> None:
         if self.prior is None and self.image_size is None:
@@ -90,7 +93,7 @@ class Target:
         """Public images; samples of the prior where the attacker has none.
 
         Args:
-            count: How many at most.
+            count: How many at most; none beyond `most_public`.
 
         Returns:
             ``(M, 3, H, W)`` in ``[-1, 1]``.
@@ -98,6 +101,7 @@ class Target:
         Raises:
             UserError: If there is no prior either.
         """
+        count = count if self.most_public is None else min(count, self.most_public)
         if self.public is not None:
             return self.public(count)
         prior = self.required_prior

@@ -69,7 +69,7 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
     "use_weight": (bool | None, "likewise (data.attacks.*.init_args.use_weight)"),
     "public_images": (
         int | None,
-        "how many at most attacks learn from (data.attacks.*.init_args.public_images)",
+        "how many attackers have at most (data.public_images)",
     ),
     "ng_method": (str | None, "search of every attack that has one: nevergrad's, adam or BO"),
     "client": (str | None, "client model by name; --model NAME is the same (model.client_model)"),
@@ -78,7 +78,7 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
 }
 DRY_RUN = "dry_run"
 _FLAGS = ("adaptive", "use_weight", DRY_RUN)  # may stand alone, as in the published code
-_OF_ATTACKS = ("budget", "n_trials", "adaptive", "use_weight", "public_images")
+_OF_ATTACKS = ("budget", "n_trials", "adaptive", "use_weight")
 _DEFAULT_ATTACK = "ggl_lightning.attacks.GenerativeGradientLeakage"
 _NULL = ("null", "Null", "NULL", "~", "")
 _MAY_BE_NULL = ("exp_name", "trained_model")
@@ -91,6 +91,7 @@ _IN_FULL: dict[str, str] = {
     "exp_name": r"model\.exp_name",
     "idx": r"data\.idx(\..+)?",
     "seed": r"data\.seeds",
+    "public_images": r"data\.public_images",
     "defense": r"data\.defenses(\..+)?",
     "d_param": r"data\.defenses(\..+)?",
     "attack": r"data\.attacks(\..+)?",
@@ -211,6 +212,8 @@ def apply_shortcuts(config: Namespace) -> Namespace:
         config["data.idx"] = given["idx"]
     if given["seed"] is not None:
         config["data.seeds"] = given["seed"]
+    if given["public_images"] is not None:
+        config["data.public_images"] = given["public_images"]
     if given["gpu"] is not None:
         config["trainer.accelerator"], config["trainer.devices"] = "gpu", [given["gpu"]]
     if given["client"] is not None:

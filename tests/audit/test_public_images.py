@@ -9,8 +9,8 @@ import yaml
 from torch.utils.data import TensorDataset
 
 from ggl_lightning import audit_update
-from ggl_lightning.attacks import LearnedInversion
-from ggl_lightning.clients import client_update
+from ggl_lightning.attacks import LearnedInversion, Target
+from ggl_lightning.clients import client_update, find_classifier_layer
 from tests.audit.conftest import tiny_settings
 from tests.tiny import TinyClient, TinyImages, TinyPrior
 
@@ -58,8 +58,8 @@ def run(audit, tmp_path):
     return run
 
 
-def result(tmp_path, index=0):
-    case = tmp_path / "runs" / "tiny" / "cases" / f"image{index:06d}_none_learned_seed0"
+def result(tmp_path, attack="learned"):
+    case = tmp_path / "runs" / "tiny" / "cases" / f"image000000_none_{attack}_seed0"
     return json.loads((case / "result.json").read_text())
 
 
@@ -159,9 +159,35 @@ def test_one_update_from_python():
     assert found["learned"].scores["mse"] < found.chance["mse"]
 
 
-def test_the_shortcut_bounds_their_number_for_attacks_that_learn(run, tmp_path, capsys):
-    assert run("--public_images", "20", "--data.idx", "0") == 0
-    assert result(tmp_path)["details"]["evaluation"]["public_images"] == 20
+def test_how_many_attackers_have_is_bounded_for_all_that_learn(run, tmp_path):
+    standard = {"class_path": "ggl_lightning.attacks.StandardAttack", "init_args": {"budget": 1}}
+    attacks = {**settings_of_both(), "standard": standard}
+    assert run("--public_images", "20", "--data.idx", "0", attacks=attacks) == 0
+    members = {each["name"]: each for each in result(tmp_path, "standard")["members"]}
+    member = members["image000000_none_standard_seed0/learned"]
+    for row in (result(tmp_path, "learned"), member):
+        found = row["details"]["evaluation"]
+        assert (found["public_images"], found["mirrored"]) == (20, True)
+
+
+def test_fewer_public_images_are_another_audit(run, capsys):
+    assert run() == 0
+    assert run("--public_images", "50") == 0  # more than the attack asks for
+    assert run("--public_images", "20") == 2
+    assert "was run with another configuration" in capsys.readouterr().err
+
+
+def test_the_bound_holds_for_samples_of_the_prior():
+    torch.manual_seed(0)
+    model = TinyClient().eval()
+    classifier = find_classifier_layer(model, torch.zeros(1, 3, 8, 8))
+    target = Target(model, classifier, TinyPrior(), most_public=7)
+    assert len(target.public_images(10)) == 7
+    assert len(target.public_images(5)) == 5
+    many = Target(model, classifier, TinyPrior(), most_public=60)
+    learned = LearnedInversion(public_images=60)
+    assert len(learned._public_of(many).images) == 60
+    assert len(learned._public_of(target).images) == 14  # mirrored
 
 
 def test_a_shortcut_for_some_attacks_says_what_it_leaves_alone(audit, run, capsys):
@@ -169,9 +195,8 @@ def test_a_shortcut_for_some_attacks_says_what_it_leaves_alone(audit, run, capsy
     assert run("--budget", "3", "--data.idx", "0", attacks=both) == 0
     assert "--budget says nothing of learned." in capsys.readouterr().err
     assert audit("--public_images", "20") == 2
-    assert "--public_images is given, but no attack has such a setting: cma." in (
-        capsys.readouterr().err
-    )
+    said = "is 20, but no attack learns from public images: cma."
+    assert said in " ".join(capsys.readouterr().err.split())
 
 
 def settings_of_both():

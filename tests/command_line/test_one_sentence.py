@@ -1,11 +1,13 @@
 """Every mistake in arguments, files and components is one line, exit code 2, and nothing else."""
 
+import functools
 import math
 from pathlib import Path
 
 import pytest
 import yaml
 
+from ggl_lightning.audit import RandomImages
 from ggl_lightning.audit.cli import main as audit_main
 from ggl_lightning.cli import run_command
 from ggl_lightning.clients.cli import main as train_client
@@ -229,6 +231,7 @@ def test_data_of_trainings(refused, option, value, expected):
 
 
 def test_what_is_wrong_in_the_code_keeps_its_traceback(tmp_path, monkeypatch, tiny_config):  # noqa: F811
+    @functools.wraps(RandomImages.__init__)  # the parser reads its arguments
     def broken(*_, **__):
         raise TypeError("a bug")
 

@@ -286,7 +286,8 @@ class LearnedInversion(Attack):
     def _public_of(self, target: Target) -> _Public:
         """The public images, taken once for each source of them."""
         source = target.prior if target.public is None else target.public
-        if self._public is None or self._public[0] is not source:
+        known = (source, target.most_public)
+        if self._public is None or self._public[0] != known:
             images = target.public_images(self.public_images)
             both = self.mirrored
             if both is None:
@@ -296,7 +297,7 @@ class LearnedInversion(Attack):
                 images = torch.stack([images, images.flip(-1)], dim=1).flatten(0, 1)
             images = images.to(target.device)
             key = hash_tensors({"images": images})
-            self._public = (source, _Public(images, 1 + both, key))
+            self._public = (known, _Public(images, 1 + both, key))
             self._examples.clear()
             self._fits.clear()
         return self._public[1]

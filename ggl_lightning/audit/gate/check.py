@@ -211,7 +211,9 @@ def _check_models(
     classifier = find_classifier_layer(model, examples)
     # Public images that cannot be used have been told of: attacks are not to stumble over them.
     public = None if problems else grid.opened_public
-    target = Target(model, classifier, prior, public, image_size=size)
+    target = Target(
+        model, classifier, prior, public, image_size=size, most_public=grid.public_images
+    )
     for attack in grid.attacks.values():
         if public is None and prior is None and problems and attack.needs_public:
             continue

@@ -96,7 +96,14 @@ def _attack_problems(
     if not problems and any(getattr(each, "buffer_weight", 0) for each in grid.attacks.values()):
         problems.extend(_buffer_problems(recorded.name, loaded, shape))
     classifier = find_classifier_layer(loaded.model, examples)
-    target = Target(loaded.model, classifier, prior, grid.opened_public, image_size=size)
+    target = Target(
+        loaded.model,
+        classifier,
+        prior,
+        grid.opened_public,
+        image_size=size,
+        most_public=grid.public_images,
+    )
     for attack in grid.attacks.values():
         problems.extend(attack.problems(target, recorded.count, loaded.procedure))
     return list(problems)

@@ -139,6 +139,8 @@ class AuditDataModule(pl.LightningDataModule):
             learn first, and for what stands for chance where there is no prior; the train split of
             ``images`` if it is left out. Where there are none, samples of the prior take their
             place.
+        public_images: How many public images attackers have at most, whatever each would use.
+            Controls are not bound by it.
 
     Raises:
         UserError: If a list is empty or has duplicates, a number is negative, a name is not safe
@@ -160,6 +162,7 @@ class AuditDataModule(pl.LightningDataModule):
         records: str | list[str | RecordEntry] | None = None,
         lineup: str | None = None,
         public: PublicImages | None = None,
+        public_images: int | None = None,
     ) -> None:
         super().__init__()
         if records is None and images is None:
@@ -182,6 +185,7 @@ class AuditDataModule(pl.LightningDataModule):
         self.records = [records] if isinstance(records, str) else records
         self.lineup = lineup
         self.public = public
+        self.public_images = public_images
         self.opened_public: PublicImages | None = None
         self.seeds = [seeds] if isinstance(seeds, int) else seeds
         self.split = split
@@ -193,6 +197,13 @@ class AuditDataModule(pl.LightningDataModule):
         self._chance_public = 0
         check_positive("client_batch", client_batch)
         check_non_negative("decoys", decoys)
+        if public_images is not None:
+            check_positive("public_images", public_images)
+            if attacks and not any(attack.needs_public for attack in attacks.values()):
+                raise UserError(
+                    f"data.public_images (--public_images) is {public_images}, but no attack "
+                    f"learns from public images: {', '.join(attacks)}. Leave it out."
+                )
         if not isinstance(self.idx, ImageSelection):
             listed(self.idx)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -240,7 +251,14 @@ class AuditDataModule(pl.LightningDataModule):
     @property
     def public_count(self) -> int:
         """How many public images are asked for at most."""
-        return max(self._chance_public, *(each.needs_public for each in self.attacks.values()))
+        return max(
+            self._chance_public,
+            *(self.public_for(each.needs_public) for each in self.attacks.values()),
+        )
+
+    def public_for(self, count: int) -> int:
+        """How many public images an attack has that would use so many, where there are enough."""
+        return count if self.public_images is None else min(count, self.public_images)
 
     def open_public(self, random_samples: int | None = None) -> None:
         """Opens the public images if any are asked for, unless that is done; after `setup`.

@@ -65,6 +65,7 @@ class CaseKeys:
         companions: Where decoys and other clients' images come from.
         common: What else all results depend on, how they are scored for one, ready for JSON.
         public: Images that attacks learn from, open; None for samples of the prior.
+        most_public: How many of either attackers have at most.
 
     Attributes:
         common_hash: Stands for what determines all cases alike.
@@ -78,6 +79,7 @@ class CaseKeys:
         companions: Companions,
         common: dict[str, Any],
         public: PublicImages | None = None,
+        most_public: int | None = None,
     ) -> None:
         self._common = {
             "update_rule": identity(procedure),  # as keys have always called it
@@ -88,6 +90,7 @@ class CaseKeys:
         self.common_hash = key_of(self._common)
         self._companions = companions
         self._public = public
+        self._most_public = most_public
         self._identities: dict[int, tuple[object, Any]] = {}  # by id, with what keeps it
 
     def __call__(self, case: Case) -> str:
@@ -123,7 +126,12 @@ class CaseKeys:
     def _of_public(self, case: Case) -> dict[str, Any]:
         """The public images of an attack that learns from any."""
         count = 0 if case.attack is None else case.attack.needs_public
-        return {"public": self._public.key(count)} if count and self._public is not None else {}
+        if not count:
+            return {}
+        most = self._most_public
+        if self._public is not None:
+            return {"public": self._public.key(count if most is None else min(count, most))}
+        return {} if most is None or most >= count else {"samples": most}
 
     def _identity(self, component: object) -> Any:
         """The `identity` of a defense or attack, of which there are few in many cases."""

@@ -97,6 +97,8 @@ def _fit_lines(module: AuditModule, grid: AuditDataModule, specs: list[CaseSpec]
             continue
         case = grid.cases[grid.cases.specs.index(ours[0])]
         short, worth = learning.sample()
+        share = min(1.0, 2 * _available(grid, learning) / learning.needs_public)
+        worth = max(1.0, worth * share**2)
         seconds = []
         runner = module.runner(grid, MemoryFits())
         for _ in range(2):
@@ -108,6 +110,12 @@ def _fit_lines(module: AuditModule, grid: AuditDataModule, specs: list[CaseSpec]
         estimate = max(0.0, seconds[0] - seconds[1]) * worth
         lines.append(_Line(f"fits of {name}, at most", count, 0, count * estimate))
     return lines
+
+
+def _available(grid: AuditDataModule, attack: Attack) -> int:
+    """How many public images an attack gets, which it may double by their mirror images."""
+    count = grid.public_for(attack.needs_public)
+    return count if grid.opened_public is None else min(count, len(grid.opened_public))
 
 
 def _members(attack: Attack) -> list[Attack]:

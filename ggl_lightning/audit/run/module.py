@@ -251,7 +251,13 @@ class AuditModule(SearchHost):
             scoring["image_size"] = self._size
         common = {"scoring": scoring, **self._circumstances(), "callbacks": self._deciding()}
         make_key = CaseKeys(
-            self.procedure, client_hash, prior_hash, grid.companions, common, grid.opened_public
+            self.procedure,
+            client_hash,
+            prior_hash,
+            grid.companions,
+            common,
+            grid.opened_public,
+            grid.public_images,
         )
         cases = (grid.cases[position] for position in range(len(grid.cases)))
         self.keys = {case.spec.name: make_key(case) for case in cases}
@@ -337,7 +343,15 @@ class AuditModule(SearchHost):
     def _target(
         self, model: nn.Module, classifier: ClassifierLayer, grid: AuditDataModule, fits: Fits
     ) -> Target:
-        return Target(model, classifier, self.prior, grid.opened_public, fits, self._size)
+        return Target(
+            model,
+            classifier,
+            self.prior,
+            grid.opened_public,
+            fits,
+            self._size,
+            grid.public_images,
+        )
 
     def _scorer(
         self,
