@@ -12,7 +12,7 @@ from ggl_lightning.audit.limits.judge import check_results
 from ggl_lightning.audit.limits.junit import junit_file
 from ggl_lightning.audit.limits.limits import Limits
 from ggl_lightning.audit.results.schema import headline_metrics
-from ggl_lightning.audit.statistics.worst_case import LEAST_IMAGES
+from ggl_lightning.audit.statistics.enough import LEAST_IMAGES
 from ggl_lightning.command_line.parsers import PlainParser
 from ggl_lightning.command_names import as_called
 from ggl_lightning.errors import UserError

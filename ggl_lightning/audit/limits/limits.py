@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ggl_lightning.audit.results.schema import headline_metrics
-from ggl_lightning.audit.statistics.worst_case import LEAST_IMAGES
+from ggl_lightning.audit.statistics.enough import LEAST_IMAGES
 from ggl_lightning.errors import UserError, check_choice
 from ggl_lightning.problems import Problems
 

@@ -102,13 +102,13 @@ class _Costs:
 def _how(case: WorstCase) -> str:
     named, auditor = case.identification, case.auditor
     said = []
-    if "missing" not in named and named["low"] > named["chance"]:
+    if "identification" in case.entry["shown"]:
         others = round(1 / named["chance"]) - 1
         said.append(
             f"{named['attack']} names {named['rate']:.0%} of the private images among {others} "
             f"others each, where chance is {named['chance']:.0%}"
         )
-    if (auditor.get("excess_low") or 0) > 0:
+    if "reconstruction" in case.entry["shown"]:
         metric = METRICS[case.metric]
         value, null = (f"{auditor[key]:.{metric.decimals}f}" for key in ("value", "null"))
         unit = f" {metric.unit}" if metric.unit else ""
@@ -116,8 +116,6 @@ def _how(case: WorstCase) -> str:
             f"{auditor['attack']} comes as near as {value}{unit} {metric.title} to them, where its "
             f"best null has {null}"
         )
-    if not said:
-        return "More than luck explains, by all attacks together."
     text = "; ".join(said)
     return f"{text}."
 

@@ -96,10 +96,11 @@ class WorstCase:
         found = self.identification
         if "missing" in found:
             return ""
+        tried = f", the best of {found['tried']} rankings" if found["tried"] > 1 else ""
         return (
             f"{found['attack']} names the private image by {_BY[found['by']]} in "
-            f"{found['rate']:.0%} of {found['count']} ({found['low']:.0%} to {found['high']:.0%}; "
-            f"chance {found['chance']:.1%})."
+            f"{found['rate']:.0%} of {found['count']}{tried} "
+            f"({found['low']:.0%} to {found['high']:.0%}; chance {found['chance']:.1%})."
         )
 
     def _why(self) -> str:

@@ -12,12 +12,10 @@ from ggl_lightning.audit.plan.controls import bound, nulls
 from ggl_lightning.audit.results.schema import METRICS, Row, headline_metrics, is_done
 from ggl_lightning.audit.results.values import Image, image_means, metric_value
 from ggl_lightning.audit.statistics.computed import LOCAL, computed
+from ggl_lightning.audit.statistics.enough import too_few
 from ggl_lightning.audit.statistics.result_index import ResultIndex
 from ggl_lightning.audit.statistics.worst_identification import worst_identification
 from ggl_lightning.metrics import MaxLeakage
-
-LEAST_IMAGES = 6
-"""Private images below which nothing is judged: no test could tell a leak from chance."""
 
 LEVEL = 0.05
 """How often a verdict of one defense may find a leak where there is none."""
@@ -37,7 +35,7 @@ def worst_cases(index: ResultIndex) -> list[dict[str, Any]]:
         ``auditor`` and ``attacker``, each as `MaxLeakage` has it with ``attack``, ``attacks``,
         ``left_out``, or ``missing``), ``identification`` (`worst_identification`), ``verdict``
         (``leak``, ``no_leak`` or ``not_judged``), ``p_value`` (of the verdict, adjusted for its two
-        kinds of evidence) and ``reason``.
+        kinds of evidence), ``reason`` and ``shown`` (by which kinds of evidence a leak is shown).
     """
     defenses: dict[str, dict[str, list[Row]]] = {}
     for (defense, attack), cases in index.groups.items():
@@ -72,24 +70,26 @@ def _judged(entry: dict[str, Any]) -> dict[str, Any]:
     enough = {
         name: each
         for name, each in evidence.items()
-        if each.get("p_value") is not None and each["count"] >= LEAST_IMAGES
+        if each.get("p_value") is not None and too_few(each["count"]) is None
     }
     if not enough:
         counts = [each["count"] for each in evidence.values() if each.get("p_value") is not None]
         reason = next((each["missing"] for each in evidence.values() if "missing" in each), "")
         if counts:
-            reason = (
-                f"of {max(counts)} private images nothing can be told; {LEAST_IMAGES} are needed"
-            )
-        return {**entry, "verdict": "not_judged", "p_value": None, "reason": reason}
-    least = min(enough, key=lambda name: enough[name]["p_value"])
-    p_value = min(1.0, len(enough) * enough[least]["p_value"])
-    leaks = p_value < LEVEL
+            reason = str(too_few(max(counts)))
+        return {**entry, "verdict": "not_judged", "p_value": None, "reason": reason, "shown": []}
+    ordered = sorted(enough, key=lambda name: enough[name]["p_value"])
+    shown = []
+    for place, name in enumerate(ordered):
+        if (len(ordered) - place) * enough[name]["p_value"] >= LEVEL:
+            break
+        shown.append(name)
     return {
         **entry,
-        "verdict": "leak" if leaks else "no_leak",
-        "p_value": p_value,
-        "reason": least if leaks else "neither is to be told from chance",
+        "verdict": "leak" if shown else "no_leak",
+        "p_value": min(1.0, len(ordered) * enough[ordered[0]]["p_value"]),
+        "reason": shown[0] if shown else "neither is to be told from chance",
+        "shown": shown,
     }
 
 

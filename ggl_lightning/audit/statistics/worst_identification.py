@@ -9,6 +9,7 @@ from scipy.stats import binom, binomtest
 
 from ggl_lightning.audit.results.schema import RANKS, Row
 from ggl_lightning.audit.results.values import Image, image_of
+from ggl_lightning.audit.statistics.enough import too_few
 from ggl_lightning.metrics import CONFIDENCE
 
 
@@ -16,16 +17,19 @@ def worst_identification(attacks: Mapping[str, list[Row]]) -> dict[str, Any]:
     """The highest top-1 rate over attacks and what they rank by.
 
     An image counts as named if it is first in all of its seeds (and of a batch, its first image).
-    The rate has the exact interval of Clopper and Pearson (1934); ``p_value`` is the exact binomial
-    one against guessing among as many as there are, times the number of rankings that were tried
-    (Bonferroni), so that the best of several is not taken for more than it is.
+    The best of several rankings is better than each, also by luck. So both numbers allow for how
+    many were tried, ``K``, whatever they have in common (Bonferroni): ``p_value`` is ``K`` times
+    the exact binomial one against guessing among as many as there are, and ``low`` and ``high``
+    are the exact interval (Clopper and Pearson 1934) at the level ``1 - 0.05 / K``. Of ``K`` such
+    intervals all hold in 95% of audits, and thus that of whichever ranking comes out best. Rankings
+    of too few images to be judged (`too_few`) are set aside where others have enough.
 
     Args:
         attacks: Finished cases by attack.
 
     Returns:
         ``attack``, ``by`` (one of `RANKS`), ``rate``, ``low``, ``high``, ``count``, ``chance``,
-        ``p_value`` and ``tried``; or ``missing``.
+        ``p_value`` and ``tried``, which is ``K``; or ``missing``.
     """
     tried = []
     for attack, cases in attacks.items():
@@ -35,8 +39,16 @@ def worst_identification(attacks: Mapping[str, list[Row]]) -> dict[str, Any]:
                 tried.append(_rate(attack, by, named, decoys))
     if not tried:
         return {"missing": "no attack ranked the private images among decoys"}
+    # How many images a ranking has says nothing of what it names: choosing by that is free.
+    tried = [each for each in tried if too_few(each["count"]) is None] or tried
     best = min(tried, key=lambda each: (each["p_value"], -each["rate"]))
-    return {**best, "p_value": min(1.0, len(tried) * best["p_value"]), "tried": len(tried)}
+    named = best.pop("named")
+    return {
+        **best,
+        **_interval(named, best["count"], len(tried)),
+        "p_value": min(1.0, len(tried) * best["p_value"]),
+        "tried": len(tried),
+    }
 
 
 def _named(cases: list[Row], column: str) -> tuple[dict[Image, bool], int]:
@@ -56,14 +68,19 @@ def _named(cases: list[Row], column: str) -> tuple[dict[Image, bool], int]:
 def _rate(attack: str, by: str, named: Mapping[Image, bool], decoys: int) -> dict[str, Any]:
     count, successes = len(named), sum(named.values())
     chance = 1 / (decoys + 1)
-    interval = binomtest(successes, count).proportion_ci(CONFIDENCE, method="exact")
     return {
         "attack": attack,
         "by": by,
+        "named": successes,
         "rate": successes / count,
-        "low": float(interval.low),
-        "high": float(interval.high),
         "count": count,
         "chance": chance,
         "p_value": float(binom.sf(successes - 1, count, chance)),
     }
+
+
+def _interval(named: int, count: int, tried: int) -> dict[str, float]:
+    """The exact interval that holds for the best of so many rankings."""
+    level = 1 - (1 - CONFIDENCE) / tried
+    interval = binomtest(named, count).proportion_ci(level, method="exact")
+    return {"low": float(interval.low), "high": float(interval.high)}

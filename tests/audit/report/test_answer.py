@@ -9,13 +9,14 @@ from ggl_lightning.audit.report.worst_case import WorstCase
 CLASSES = {"none": "ggl_lightning.defenses.NoDefense", "noise": "ggl_lightning.defenses.Noise"}
 
 
-def case(defense, verdict, accuracy=None, low=None, rate=0.05, rate_low=0.0, reason=None):
-    named = {"attack": "matching", "by": "update", "rate": rate, "low": rate_low, "chance": 1 / 31}
-    found = {"attack": "learned", "value": 22.15, "null": 13.94, "excess_low": 7.0}
+def case(defense, verdict, accuracy=None, low=None, rate=0.05, shown=(), reason=None):
+    named = {"attack": "matching", "by": "update", "rate": rate, "chance": 1 / 31}
+    found = {"attack": "learned", "value": 22.15, "null": 13.94}
     entry = {
         "defense": defense,
         "verdict": verdict,
         "reason": reason,
+        "shown": shown,
         "identification": named,
         "metric": "psnr",
         "metrics": {"psnr": {"auditor": found, "attacker": found}},
@@ -54,7 +55,7 @@ def told(cases, rows=()):
 
 def test_what_held_is_said_first_with_what_it_costs():
     cases = [
-        case("none", "leak", 0.92, 0.88, rate=0.9, rate_low=0.7),
+        case("none", "leak", 0.92, 0.88, 0.9, ("reconstruction", "identification")),
         case("noise", "no_leak", 0.8, 0.75),
     ]
     lines = answer(cases, groups("none", "noise"), [row("UpdateMatching")])
@@ -68,6 +69,19 @@ def test_what_held_is_said_first_with_what_it_costs():
     assert (
         "learned comes as near as 22.15 dB PSNR to them, where its best null has 13.94" in sentence
     )
+
+
+@pytest.mark.parametrize(
+    ("shown", "names", "comes_near"),
+    [
+        (("identification",), True, False),
+        (("reconstruction",), False, True),
+    ],
+)
+def test_of_a_leak_only_what_shows_it_is_said(shown, names, comes_near):
+    [(_, sentence)] = told([case("none", "leak", rate=0.9, shown=shown)])["Leaks"]
+    assert ("names 90% of the private images" in sentence) is names
+    assert ("comes as near as 22.15 dB" in sentence) is comes_near
 
 
 @pytest.mark.parametrize(("low", "learnt"), [(0.6, False), (0.65, True)])

@@ -5,6 +5,8 @@ import pytest
 from scipy.stats import binom
 
 from ggl_lightning.audit.statistics import compute_statistics
+from ggl_lightning.audit.statistics.result_index import ResultIndex
+from ggl_lightning.audit.statistics.worst_case import worst_cases
 from tests.audit.result_rows import case
 
 IMAGES = 12
@@ -112,6 +114,72 @@ def test_the_best_of_many_rankings_counts_for_less():
     others = dict.fromkeys("bcde", lambda image: 1 + image % 10)
     many = worst(audit(dict.fromkeys("abcde", 0.0), ranks=lucky | others))["identification"]
     assert many["p_value"] == pytest.approx(5 * alone["p_value"])
+
+
+def ranked(named, attacks, images):
+    """Rows that only rank: the first attack names so many images, the others none."""
+    return [
+        case(image=image, attack=str(attack), decoys=9)
+        | {"rank_update": 1 if attack == 0 and image < named else 7}
+        for image in range(images)
+        for attack in range(attacks)
+    ]
+
+
+def of_ranks(rows):
+    (found,) = worst_cases(ResultIndex(rows))
+    return found
+
+
+@pytest.mark.parametrize("images", [6, 12, 40])
+@pytest.mark.parametrize("attacks", [1, 2, 5, 12])
+def test_the_best_of_many_attacks_that_guess_leaks_in_few_audits(images, attacks):
+    """In closed form: of independent attacks at chance, how often the best is called a leak."""
+    found = [of_ranks(ranked(named, attacks, images)) for named in range(images + 1)]
+
+    def share_of_audits(says_so):
+        least = min(named for named, each in enumerate(found) if says_so(each))
+        return 1 - (1 - binom.sf(least - 1, images, 0.1)) ** attacks
+
+    assert share_of_audits(lambda each: each["verdict"] == "leak") <= 0.05
+    # A two-sided interval of 95% errs on either side in half of the rest.
+    named = [each["identification"] for each in found]
+    assert [each["tried"] for each in named] == [attacks] * (images + 1)
+    assert share_of_audits(lambda e: e["identification"]["low"] > 0.1) <= 0.025
+    for each in found:
+        assert (each["verdict"] == "leak") or each["identification"]["low"] <= 0.1
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.4, 0.75])
+def test_the_interval_holds_for_whichever_attack_comes_out_best(rate):
+    """In closed form: of independent attacks of one rate, how often that of the best holds it."""
+    images, attacks = 20, 6
+    held = 0.0
+    for named in range(images + 1):
+        best = binom.cdf(named, images, rate) ** attacks
+        best -= binom.cdf(named - 1, images, rate) ** attacks
+        of_best = of_ranks(ranked(named, attacks, images))["identification"]
+        held += best * (of_best["low"] <= rate <= of_best["high"])
+    assert held >= 0.95
+
+
+def test_a_ranking_of_too_few_images_hides_none_of_enough():
+    rows = audit({"a": 0.0, "b": 0.0}, ranks=dict.fromkeys("ab", lambda image: 1))
+    rows = [row for row in rows if row["attack"] == "b" or row["image_index"] < 3]
+    for row in rows:
+        if row["attack"] == "b" and row.get("rank_update") and row["image_index"] > 3:
+            row["rank_update"] = 5
+    named = worst(rows)["identification"]
+    assert (named["attack"], named["count"], named["tried"]) == ("b", IMAGES, 1)
+
+
+def test_only_what_holds_after_holms_steps_is_shown():
+    names_all = {"a": lambda image: 1}
+    both = worst(audit({"a": 9.0}, ranks=names_all))
+    assert set(both["shown"]) == {"reconstruction", "identification"}
+    assert worst(audit({"a": 0.0}, ranks=names_all))["shown"] == ["identification"]
+    assert worst(audit({"a": 9.0}, ranks={"a": lambda image: 5}))["shown"] == ["reconstruction"]
+    assert worst(audit({"a": 0.0}))["shown"] == []
 
 
 def test_without_nulls_reconstructions_say_nothing():

@@ -167,6 +167,7 @@ def _worst_case() -> Schema:
                 "verdict": {"enum": ["leak", "no_leak", "not_judged"]},
                 "p_value": {"anyOf": [_SHARE, {"type": "null"}]},
                 "reason": _TEXT,
+                "shown": _list({"enum": ["reconstruction", "identification"]}),
             }
         ),
     }
