@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ggl_lightning.audit.plan.roles import ATTACK
 from ggl_lightning.audit.report.groups import Group
-from ggl_lightning.audit.report.verdict import Finding
+from ggl_lightning.audit.report.verdict import Finding, as_sentence
 from ggl_lightning.audit.report.worst_case import WorstCase
 from ggl_lightning.audit.results.schema import METRICS, Row, is_done
 from ggl_lightning.audit.results.values import source_of
@@ -121,8 +121,7 @@ def _how(case: WorstCase) -> str:
 
 
 def _why(case: WorstCase) -> str:
-    reason = str(case.entry.get("reason") or "nothing can be told")
-    return f"{reason[:1].upper()}{reason[1:]}."
+    return as_sentence(str(case.entry.get("reason") or "nothing can be told"))
 
 
 def _tried(rows: Sequence[Row]) -> list[Line]:

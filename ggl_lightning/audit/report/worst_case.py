@@ -10,7 +10,7 @@ from ggl_lightning.audit.plan.controls import roles
 from ggl_lightning.audit.report.estimates import Estimate, format_significant, read_estimate
 from ggl_lightning.audit.report.groups import Group
 from ggl_lightning.audit.report.html_table import Cell, Heading, Table
-from ggl_lightning.audit.report.verdict import Finding
+from ggl_lightning.audit.report.verdict import Finding, as_sentence
 from ggl_lightning.audit.results.schema import METRICS, metric_title
 
 _FINDINGS = {
@@ -105,8 +105,7 @@ class WorstCase:
 
     def _why(self) -> str:
         if self.finding is Finding.NOT_JUDGED:
-            reason = str(self.entry["reason"])
-            return f"{reason[:1].upper()}{reason[1:]}."
+            return as_sentence(str(self.entry["reason"]))
         return ""
 
 

@@ -4,14 +4,17 @@ import pytest
 
 from ggl_lightning.audit.report.groups import Group, read_groups
 from ggl_lightning.audit.report.verdict import Finding, judge
+from ggl_lightning.audit.statistics import compute_statistics
+from tests.audit.result_rows import small_audit
 
 
-def leakage(value, low=None, high=None):
-    return {"psnr": {"value": value, "low": low, "high": high, "null": "null_other"}}
+def leakage(value, low=None, high=None, count=10):
+    ends = {"low": low, "high": high, "count": count}
+    return {"psnr": {"value": value, "null": "null_other", **ends}}
 
 
-def rates(low, high, top5=None):
-    top = {"rate": (low + high) / 2, "low": low, "high": high, "count": 10, "chance": 0.05}
+def rates(low, high, top5=None, count=10):
+    top = {"rate": (low + high) / 2, "low": low, "high": high, "count": count, "chance": 0.05}
     five = {**top, "chance": 0.25}
     if top5 is not None:
         five |= {"low": top5[0], "high": top5[1]}
@@ -96,3 +99,45 @@ def test_a_leakage_that_two_digits_would_hide_has_more():
 def test_of_one_attack_nothing_is_said_that_the_worst_case_may_deny():
     written = {finding.of_one_attack for finding in Finding}
     assert written.isdisjoint({Finding.LEAK.value, Finding.NO_LEAK.value})
+
+
+LEAKAGE, RATE = (0.3, 0.1, 0.5), (0.2, 0.9)  # both above chance
+
+
+@pytest.mark.parametrize(
+    ("leakage_count", "rate_count", "finding"),
+    [
+        (5, 5, Finding.NOT_JUDGED),
+        (6, 5, Finding.LEAK),
+        (5, 6, Finding.LEAK),
+        (None, 5, Finding.NOT_JUDGED),  # no bound was run
+        (1, None, Finding.NOT_JUDGED),
+    ],
+)
+def test_numbers_of_too_few_images_are_given_and_not_judged(leakage_count, rate_count, finding):
+    of_leakage = {"psnr": {"missing": "the bound was not run"}}
+    if leakage_count:
+        of_leakage = leakage(*LEAKAGE, count=leakage_count)
+    pixel = NOT_RUN["pixel"] if rate_count is None else rates(*RATE, count=rate_count)
+    verdict = judge(group(leakage=of_leakage, identification={**NOT_RUN, "pixel": pixel}))
+    words = " ".join(verdict.sentences)
+    assert verdict.finding is finding
+    few = {count for count in (leakage_count, rate_count) if count is not None and count < 6}
+    for count in few:
+        noun = "image" if count == 1 else "images"
+        assert f"Of {count} private {noun} nothing can be told; 6 are needed." in words
+    assert ("Leakage by PSNR is 0.30 (0.10" in words) is (leakage_count is not None)
+    assert ("more than the strongest null" in words) is (leakage_count == 6)
+    assert ("above chance" in words) is (rate_count == 6)
+
+
+def test_no_attack_is_judged_of_images_too_few_for_the_worst_case():
+    """Statistics of five images say what they may: the report judges none of them."""
+    made, _ = small_audit(images=5)
+    found = compute_statistics(made)
+    assert {each["verdict"] for each in found["worst_case"]} == {"not_judged"}
+    groups = read_groups(found, ["none", "noise"], ["ggl"])
+    assert {judge(each).finding for each in groups} == {Finding.NOT_JUDGED}
+    made, _ = small_audit(images=6)
+    groups = read_groups(compute_statistics(made), ["none", "noise"], ["ggl"])
+    assert Finding.NOT_JUDGED not in {judge(each).finding for each in groups}
