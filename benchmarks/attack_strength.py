@@ -29,6 +29,7 @@ from typing import Any
 import torch
 import yaml
 from celeba_images import spread_images
+from defense_names import PUBLISHED, defense_named
 from intervals import interval
 from jsonargparse import ArgumentParser
 from torch import Tensor, nn
@@ -49,26 +50,9 @@ from ggl_lightning.audit.run.received_update import sent_record
 from ggl_lightning.clients import ConvNet, LeNet, ResNet18, find_classifier_layer
 from ggl_lightning.clients.procedures import ClientState, PlainGradient
 from ggl_lightning.command_line.shipped import ShippedConfigurations
-from ggl_lightning.defenses import (
-    ClientSide,
-    Clipping,
-    Compression,
-    Defense,
-    NoDefense,
-    Noise,
-    Representation,
-)
+from ggl_lightning.defenses import ClientSide, Defense
 from ggl_lightning.priors import WGANGPPrior
 from ggl_lightning.seeding import seeded
-
-DEFENSES: dict[str, Callable[[], Defense]] = {
-    "none": NoDefense,
-    "clipping 4": lambda: Clipping(4),
-    "noise 0.01": lambda: Noise(0.01),
-    "noise 0.1": lambda: Noise(0.1),
-    "compression 90": lambda: Compression(90),
-    "representation 80": lambda: Representation(80),
-}
 
 
 def attacks(options: argparse.Namespace) -> dict[str, tuple[Attack, bool]]:
@@ -219,7 +203,7 @@ def lines(options: argparse.Namespace) -> dict[str, Any]:
             if line in table:
                 continue
             count = min(options.searched if searches else options.images, len(client.images))
-            table[line] = attacked(client, DEFENSES[defense](), attack, count)
+            table[line] = attacked(client, defense_named(defense), attack, count)
             shown = {key: value for key, value in table[line].items() if key != "values"}
             print(line, shown, flush=True)
             if options.json:
@@ -259,7 +243,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the searches' budgets")
     parser.add_argument("--trials", type=int, help="at most, of attacks by configuration")
     parser.add_argument("--attacks", nargs="+", default=["learned", "cma"])
-    parser.add_argument("--defenses", nargs="+", default=list(DEFENSES), choices=DEFENSES)
+    parser.add_argument("--defenses", nargs="+", default=PUBLISHED)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     compare(lines(parser.parse_args()))

@@ -30,32 +30,16 @@ from pathlib import Path
 
 import torch
 from celeba_images import spread_images
+from defense_names import PUBLISHED, defense_named
 from torch import Tensor
 
 from ggl_lightning.attacks import Received, Target, UpdateMatching
 from ggl_lightning.audit.run.received_update import sent_record
 from ggl_lightning.clients import ResNet18, find_classifier_layer
 from ggl_lightning.clients.procedures import ClientState, PlainGradient
-from ggl_lightning.defenses import (
-    ClientSide,
-    Clipping,
-    Compression,
-    Defense,
-    NoDefense,
-    Noise,
-    Representation,
-)
+from ggl_lightning.defenses import ClientSide, Defense, NoDefense, Representation
 from ggl_lightning.metrics import BinomialRate, identification_bound, rank_of_first
 from ggl_lightning.priors import WGANGPPrior
-
-DEFENSES: dict[str, Defense] = {
-    "none": NoDefense(),
-    "noise 0.01": Noise(0.01),
-    "noise 0.1": Noise(0.1),
-    "clipping 4": Clipping(4),
-    "compression 90": Compression(90),
-    "representation 80": Representation(80),
-}
 
 NOISES = (0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0)
 
@@ -253,8 +237,8 @@ def main(options: argparse.Namespace) -> None:
                 keep(name, found)
         for name in options.defenses:
             if name not in numbers:
-                checked = 0 if name == "compression 90" else options.checked
-                keep(name, under(client, DEFENSES[name], options.private, checked))
+                checked = 0 if name.startswith("compression") else options.checked
+                keep(name, under(client, defense_named(name), options.private, checked))
 
 
 if __name__ == "__main__":
@@ -268,6 +252,6 @@ if __name__ == "__main__":
     parser.add_argument("--label", type=int, default=0, help="of all of them")
     parser.add_argument("--checked", type=int, default=2, help="compared with the attack itself")
     parser.add_argument("--releases", type=int, default=100, help="of an image, for the curve")
-    parser.add_argument("--defenses", nargs="*", choices=DEFENSES, default=list(DEFENSES))
+    parser.add_argument("--defenses", nargs="*", default=PUBLISHED)
     parser.add_argument("--json", type=Path, help="where to write the numbers to")
     main(parser.parse_args())
