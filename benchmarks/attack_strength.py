@@ -33,6 +33,7 @@ from defense_names import PUBLISHED, defense_named
 from intervals import interval
 from jsonargparse import ArgumentParser
 from torch import Tensor, nn
+from torchvision.models import VisionTransformer
 
 from ggl_lightning.attacks import (
     Attack,
@@ -73,10 +74,22 @@ def attacks(options: argparse.Namespace) -> dict[str, tuple[Attack, bool]]:
     }
 
 
+def small_vit(width: int) -> nn.Module:
+    """A vision transformer for 32x32: 64 patches of 4x4, 6 blocks of 4 heads.
+
+    torchvision begins with a last layer of zeros, which sends no gradient to any other; this one
+    begins as linear layers do.
+    """
+    model = VisionTransformer(32, 4, 6, 4, width, 2 * width, num_classes=2)
+    model.heads.head.reset_parameters()
+    return model
+
+
 CLIENTS: dict[str, Callable[[int], nn.Module]] = {
     "ResNet18": lambda width: ResNet18(width=width),
     "ConvNet": lambda width: ConvNet(num_classes=2, width=width),
     "LeNet": lambda width: LeNet(num_classes=2, width=width),
+    "ViT": small_vit,
 }
 """By name: a client model of a width, before it is trained."""
 

@@ -42,7 +42,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from attack_strength import DEFENSES, Client, client_options, psnr
+from attack_strength import Client, client_options, psnr
+from defense_names import defense_named
 from numbers_out import hand_over
 from timing import wait
 from torch import Tensor
@@ -201,7 +202,7 @@ class Measured:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._rounds = options.published_rounds
-        self._defense = DEFENSES[options.defense]()
+        self._defense = defense_named(options.defense)
         self._client = Client(options, torch.device(options.device))
         self._device = torch.device(options.device)
         self.published: list[list[Point]] = []
@@ -409,7 +410,7 @@ def main() -> None:
     parser.add_argument("--public", type=int, help="4000; 1000 with --quick")
     parser.add_argument("--faces", type=int, help="8; 2 with --quick")
     parser.add_argument("--published-rounds", type=int, help=f"{ROUNDS}; 10 with --quick")
-    parser.add_argument("--defense", default="none", choices=DEFENSES)
+    parser.add_argument("--defense", default="none")
     parser.add_argument("--quick", action="store_true", help="2 faces, the rest extrapolated")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--clock", default="wall", choices=CLOCKS)
