@@ -188,11 +188,13 @@ def _text(lines: list[_Line], cases: int, done: int) -> str:
     rows.append((str(total.cases), str(total.evaluations), duration(total.seconds), total.title))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     table = ["  ".join([*map(str.rjust, row, widths), row[3]]).rstrip() for row in rows]
+    count = torch.get_num_threads()
+    threads = "1 thread" if count == 1 else f"{count} threads"
     return "\n".join(
         [
             f"{cases} cases, {done} of them done. Still to be run, one after the other:",
             *table,
-            f"Measured on {torch.get_num_threads()} threads by the first rounds of each attack; "
+            f"Measured on {threads} by the first rounds of each attack; "
             "a search whose later rounds take longer (a Gaussian process) takes longer.",
         ]
     )
