@@ -19,6 +19,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -138,33 +139,25 @@ def main() -> None:
     if "learned" in options.only:
         client = Client(options, torch.device("cpu"))
         for name, defense in defenses.items():
-            line(
-                f"learned | {name}",
-                lambda defense=defense: learned(client, defense, options.images, options.public),
-            )
+            measure = partial(learned, client, defense, options.images, options.public)
+            line(f"learned | {name}", measure)
     if "matching" in options.only:
         lineup = argparse.Namespace(
             root=options.root, width=options.width, images=options.images, label=0
         )
         faces = update_matching.Client(lineup)
         for name, defense in defenses.items():
-            line(f"matching | {name}", lambda defense=defense: named(faces, defense))
+            line(f"matching | {name}", partial(named, faces, defense))
     if "utility" in options.only:
         for attribute in options.attributes:
             utility = Utility(options, attribute)
             for seed in options.seeds:
-                line(
-                    f"{attribute}, seed {seed} | in one place",
-                    lambda utility=utility, seed=seed: utility.central(options.epochs, seed),
-                )
+                who = f"{attribute}, seed {seed}"
+                line(f"{who} | in one place", partial(utility.central, options.epochs, seed))
             for name, defense in defenses.items():
                 for seed in options.seeds[: 1 if name.startswith(_MASKS_SLOWLY) else None]:
-                    line(
-                        f"{attribute}, seed {seed} | {name}",
-                        lambda utility=utility, defense=defense, seed=seed: utility.federated(
-                            defense, seed
-                        ),
-                    )
+                    who = f"{attribute}, seed {seed}"
+                    line(f"{who} | {name}", partial(utility.federated, defense, seed))
 
 
 if __name__ == "__main__":
