@@ -11,6 +11,7 @@ from ggl_lightning.attacks.matching.layer_rule import MatrixRule
 from ggl_lightning.attacks.matching.population_pass import PopulationPass
 
 _CACHED_BYTES = 2**23
+_STRIP = 128  # rows of a Gram matrix that are computed at a time
 
 
 @dataclass(frozen=True)
@@ -118,12 +119,23 @@ def products(first: Captured, second: Captured, block_bytes: int) -> Tensor:
             theirs = second.part(j, j + size)
             if rows is None:
                 block = rule.weight_products(*ours, *theirs)
+            elif symmetric and i == j:
+                block = _gram(rows)
             else:
-                same = symmetric and i == j
-                block = rows @ (rows if same else rule.weight_rows(*theirs)).mT
+                block = rows @ rule.weight_rows(*theirs).mT
             found[i : i + size, j : j + size] = block.double().cpu()
             if symmetric and i != j:
                 found[j : j + size, i : i + size] = found[i : i + size, j : j + size].T
+    return found
+
+
+def _gram(rows: Tensor) -> Tensor:
+    """``rows @ rows.mT``, of which little more than a half is computed."""
+    found = rows.new_empty(len(rows), len(rows))
+    for start in range(0, len(rows), _STRIP):
+        strip = rows[start : start + _STRIP] @ rows[start:].mT
+        found[start : start + _STRIP, start:] = strip
+        found[start:, start : start + _STRIP] = strip.mT
     return found
 
 

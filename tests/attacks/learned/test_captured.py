@@ -38,8 +38,10 @@ def explicit(model, name, images):
     return torch.stack(rows)
 
 
+@pytest.mark.parametrize("strip", [1, 3, 128])
 @pytest.mark.parametrize("block_bytes", [1, 30_000, 2**30])
-def test_products_are_those_of_the_gradients(model, block_bytes):
+def test_products_are_those_of_the_gradients(model, block_bytes, strip, monkeypatch):
+    monkeypatch.setattr("ggl_lightning.attacks.learned.captured._STRIP", strip)
     public, other = some_images(7, 1), some_images(3, 2)
     gradients = {
         name: (explicit(model, name, public), explicit(model, name, other))
