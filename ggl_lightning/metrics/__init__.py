@@ -3,6 +3,7 @@
 from ggl_lightning.metrics.attribute_agreement import AttributeAgreement
 from ggl_lightning.metrics.binomial_rate import BinomialRate
 from ggl_lightning.metrics.bootstrap_mean import BootstrapMean
+from ggl_lightning.metrics.exact_interval import exact_interval
 from ggl_lightning.metrics.feature_mse import FeatureMSE
 from ggl_lightning.metrics.identification_bound import identification_bound
 from ggl_lightning.metrics.identification_ranks import (
@@ -18,6 +19,7 @@ from ggl_lightning.metrics.max_leakage import MaxLeakage
 from ggl_lightning.metrics.missing import MissingError
 from ggl_lightning.metrics.normalized_leakage import NormalizedLeakage
 from ggl_lightning.metrics.paired_difference import PairedDifference
+from ggl_lightning.metrics.paired_rate_difference import PairedRateDifference
 from ggl_lightning.metrics.psnr import CEILING, PUBLISHED_CEILING, mean_of_psnr
 from ggl_lightning.metrics.reconstruction import (
     ReconstructionMetrics,
@@ -45,6 +47,7 @@ __all__ = [
     "MissingError",
     "NormalizedLeakage",
     "PairedDifference",
+    "PairedRateDifference",
     "PrivateTV",
     "ReconstructionMetrics",
     "ReconstructionTV",
@@ -52,6 +55,7 @@ __all__ = [
     "RepresentationRMSE",
     "Statistic",
     "build_reconstruction_metrics",
+    "exact_interval",
     "identification_bound",
     "identification_ranks",
     "lpips_network",

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
+from ggl_lightning.metrics.exact_interval import exact_interval
 from ggl_lightning.metrics.missing import MissingError
-from ggl_lightning.metrics.resampling import CONFIDENCE
 from ggl_lightning.metrics.statistic import Statistic
-
-_ROUNDING = 1e-6  # of sums of shares such as thirds
 
 
 class BinomialRate(Statistic):
@@ -65,16 +61,5 @@ class BinomialRate(Statistic):
         successes, trials = self.successes.item(), round(self.trials.item())
         if not trials:
             raise MissingError("no image has a value")
-        below, above = math.floor(successes + _ROUNDING), math.ceil(successes - _ROUNDING)
-        return self.tensors(
-            {
-                "rate": successes / trials,
-                "low": float(_interval(below, trials).low),
-                "high": float(_interval(above, trials).high),
-                "count": trials,
-            }
-        )
-
-
-def _interval(successes: int, trials: int) -> Any:
-    return binomtest(successes, trials).proportion_ci(CONFIDENCE, method="exact")
+        low, high = exact_interval(successes, trials)
+        return self.tensors({"rate": successes / trials, "low": low, "high": high, "count": trials})

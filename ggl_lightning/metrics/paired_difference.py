@@ -62,11 +62,19 @@ class PairedDifference(Statistic):
         differences = first - second
         found = {"mean": float(differences.mean()), "count": len(shared)}
         try:
-            found["low"], found["high"] = mean_interval(np.sort(differences))
+            found["low"], found["high"] = self._interval(np.sort(differences))
             found["p_value"] = _p_value(first, second)
         except MissingError as missing:
             self.missing = {"interval": missing.reason, "p_value": missing.reason}
         return self.tensors(found)
+
+    def _interval(self, differences: np.ndarray) -> tuple[float, float]:
+        """The mean's interval of differences ``(N,)`` in ascending order.
+
+        Raises:
+            MissingError: If there is none.
+        """
+        return mean_interval(differences)
 
     def _means(self, which: str) -> dict[float, float]:
         ids, values = self.column(f"{which}_ids"), self.column(f"{which}_values")

@@ -18,6 +18,7 @@ from ggl_lightning.metrics import (
     MissingError,
     NormalizedLeakage,
     PairedDifference,
+    PairedRateDifference,
 )
 from tests.audit.result_rows import small_audit
 
@@ -37,6 +38,7 @@ def statistics_of(rank: int, world: int) -> dict[str, dict[str, float] | str]:
         "mean": BootstrapMean(),
         "only_on_rank_0": BootstrapMean(),
         "difference": PairedDifference(),
+        "rate_difference": PairedRateDifference(),
         "rate": BinomialRate(),
         "identification": IdentificationRate(5),
         "leakage": NormalizedLeakage(higher_is_better=True),
@@ -51,6 +53,8 @@ def statistics_of(rank: int, world: int) -> dict[str, dict[str, float] | str]:
         statistics["only_on_rank_0"].update(second)
     statistics["difference"].update(mine, a=first[mine])
     statistics["difference"].update(theirs, b=second[theirs])
+    statistics["rate_difference"].update(mine, a=(first[mine] > 0.3).double())
+    statistics["rate_difference"].update(theirs, b=(second[theirs] > 0.6).double())
 
     agreement = AttributeAgreement({"bright": Brightness().eval()})
     agreement.update(images[0, mine], images[1, mine])

@@ -10,14 +10,12 @@ from pathlib import Path
 from markupsafe import Markup
 
 from ggl_lightning.atomic_file import write_chunks
-from ggl_lightning.audit.report.estimates import read_estimate
-from ggl_lightning.audit.report.html_table import Cell, Heading, Table, text_cell
+from ggl_lightning.audit.report.html_table import Cell, Heading, Table
 from ggl_lightning.audit.report.page import asset, environment
-from ggl_lightning.audit.report.page_tables import digits_of, p_value_cell
+from ggl_lightning.audit.report.page_tables import DIFFERENCE_HEADINGS, difference_cells
 from ggl_lightning.audit.report.palette import Palette
 from ggl_lightning.audit.report.run_comparison import RunComparison
 from ggl_lightning.audit.results.numbers import dumps
-from ggl_lightning.audit.results.schema import metric_title
 from ggl_lightning.errors import UserError
 
 
@@ -79,26 +77,12 @@ def comparison_table(comparison: RunComparison) -> Table:
         [
             Heading("Defense", numeric=False),
             Heading("Attack", numeric=False),
-            Heading("Metric", numeric=False),
-            Heading("Mean difference"),
-            Heading("p-value"),
-            Heading("Adjusted p-value"),
-            Heading("Images"),
+            *DIFFERENCE_HEADINGS,
         ],
     )
     for entry in comparison.differences:
-        found = read_estimate(entry, "mean", "not computed")
         table.rows.append(
-            [
-                Cell(entry["defense"]),
-                Cell(entry["attack"]),
-                text_cell(metric_title(entry["metric"])),
-                table.number(found, digits_of(entry["metric"]) + 1),
-                *(p_value_cell(entry.get(name)) for name in ("p_value", "p_adjusted")),
-                text_cell(None)
-                if found.count is None
-                else Cell(str(found.count), sort=found.count),
-            ]
+            [Cell(entry["defense"]), Cell(entry["attack"]), *difference_cells(table, entry)]
         )
     return table
 

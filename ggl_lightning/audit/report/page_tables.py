@@ -17,6 +17,7 @@ from ggl_lightning.audit.report.verdict import Verdict
 from ggl_lightning.audit.results.collect import Results
 from ggl_lightning.audit.results.schema import (
     METRICS,
+    RATES,
     TOP,
     Row,
     is_done,
@@ -122,11 +123,7 @@ def differences_table(differences: Sequence[Mapping[str, Any]], attacks: Sequenc
         [
             Heading("Defenses", numeric=False),
             Heading("Attack", numeric=False),
-            Heading("Metric", numeric=False),
-            Heading("Mean difference"),
-            Heading("p-value"),
-            Heading("Adjusted p-value"),
-            Heading("Images"),
+            *DIFFERENCE_HEADINGS,
         ],
         left_out=max(0, len(differences) - MOST_ROWS),
     )
@@ -139,21 +136,43 @@ def differences_table(differences: Sequence[Mapping[str, Any]], attacks: Sequenc
         ),
     )
     for entry in ordered[:MOST_ROWS]:
-        difference = read_estimate(entry, "mean", "not computed")
-        digits = digits_of(entry["metric"]) + 1
         table.rows.append(
             [
                 Cell(f"{entry['defense_a']} \N{MINUS SIGN} {entry['defense_b']}"),
                 Cell(entry["attack"], attack=entry["attack"]),
-                text_cell(metric_title(entry["metric"])),
-                table.number(difference, digits),
-                *(p_value_cell(entry.get(name)) for name in ("p_value", "p_adjusted")),
-                text_cell(None)
-                if difference.count is None
-                else Cell(str(difference.count), sort=difference.count),
+                *difference_cells(table, entry),
             ]
         )
     return table
+
+
+DIFFERENCE_HEADINGS = (
+    Heading("Metric", numeric=False),
+    Heading("Mean difference"),
+    Heading("p-value"),
+    Heading("Adjusted p-value"),
+    Heading("Images"),
+)
+"""Of the cells that `difference_cells` gives."""
+
+
+def difference_cells(table: Table, entry: Mapping[str, Any]) -> list[Cell]:
+    """What a line says of a paired difference, under `DIFFERENCE_HEADINGS`.
+
+    Args:
+        table: Whose footnotes say what is missing.
+        entry: One of the statistics' differences.
+    """
+    name = entry["metric"]
+    found = read_estimate(entry, "mean", "not computed")
+    return [
+        text_cell(RATES.get(name) or metric_title(name)),
+        table.number(found, 1, percent=True)
+        if name in RATES
+        else table.number(found, digits_of(name) + 1),
+        *(p_value_cell(entry.get(which)) for which in ("p_value", "p_adjusted")),
+        text_cell(None) if found.count is None else Cell(str(found.count), sort=found.count),
+    ]
 
 
 def failures_table(results: Results) -> Table:

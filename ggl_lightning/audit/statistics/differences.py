@@ -8,68 +8,78 @@ from typing import Any
 import torch
 from scipy.stats import false_discovery_control
 
-from ggl_lightning.audit.results.schema import Row, compared_metrics, is_done
-from ggl_lightning.audit.results.values import Image, image_of, metric_value
+from ggl_lightning.audit.results.schema import Row
+from ggl_lightning.audit.statistics.compared import Compared, Place, all_compared
 from ggl_lightning.audit.statistics.computed import LOCAL, computed
-from ggl_lightning.audit.statistics.result_index import ResultIndex
-from ggl_lightning.metrics import PairedDifference
+from ggl_lightning.audit.statistics.result_index import ResultIndex, why_missing
 
 
 def defense_differences(index: ResultIndex) -> list[dict[str, Any]]:
-    """Paired differences between all pairs of defenses, for every attack and compared metric.
+    """Paired differences between all pairs of defenses, for every attack and all that is compared.
 
-    Cases are paired by image and seed. A metric that no case of an attack has is left out.
+    Cases are paired by image and seed. A number that no case of an attack has is left out.
 
     Returns:
-        One object per attack, metric and pair: ``attack``, ``metric``, ``defense_a``,
-        ``defense_b``, and ``mean`` (a minus b), ``low``, ``high``, ``p_value``, ``p_adjusted`` and
-        ``count``, or ``missing``. ``p_adjusted`` keeps the false discovery rate over the whole list
-        under any dependence (Benjamini and Yekutieli 2001).
+        One object per attack, metric and pair: ``attack``, ``metric`` (or ``top1_`` and one of
+        `RANKS`, a share of images), ``defense_a``, ``defense_b``, and ``mean`` (a minus b),
+        ``low``, ``high``, ``p_value``, ``p_adjusted`` and ``count``, or ``missing``. ``p_adjusted``
+        keeps the false discovery rate over the whole list under any dependence (Benjamini and
+        Yekutieli 2001).
     """
     found = []
     for attack in dict.fromkeys(attack for _, attack in index.groups):
-        defenses = [defense for defense, of in index.groups if of == attack]
-        for metric in (compared.name for compared in compared_metrics()):
-            values = {name: values_by_case(index.groups[name, attack], metric) for name in defenses}
-            if not any(values.values()):
+        cases = {defense: of for (defense, by), of in index.groups.items() if by == attack}
+        for compared in all_compared():
+            if not any(compared.by_place(of) for of in cases.values()):
                 continue
             found += [
-                {"attack": attack, "metric": metric, "defense_a": a, "defense_b": b}
-                | paired_difference(values[a], values[b])
-                for a, b in combinations(defenses, 2)
+                {"attack": attack, "metric": compared.name, "defense_a": a, "defense_b": b}
+                | paired_difference(compared, cases[a], cases[b], (a, b))
+                for a, b in combinations(cases, 2)
             ]
     adjust(found)
     return found
 
 
-def values_by_case(cases: list[Row], metric: str) -> dict[tuple[Image, int], float]:
-    """A metric by image and seed, of the finished cases that have it."""
-    return {
-        (image_of(row), row["seed"]): value
-        for row in cases
-        if is_done(row) and (value := metric_value(row, metric)) is not None
-    }
-
-
 def paired_difference(
-    a: dict[tuple[Image, int], float], b: dict[tuple[Image, int], float]
+    compared: Compared, a: list[Row], b: list[Row], names: tuple[str, str]
 ) -> dict[str, Any]:
     """The mean over images of a minus b; cases are paired by image and seed.
 
+    Ranks among other numbers of decoys are not paired: they are harder, or easier, to be first of.
+
+    Args:
+        compared: What is compared.
+        a: Cases, at least one.
+        b: Those they are compared with, at least one.
+        names: What the two are called, for the reason where there is no difference.
+
     Returns:
-        What `PairedDifference` computes, or ``missing``.
+        What the statistic computes, or ``missing``.
     """
-    shared = sorted(a.keys() & b.keys())
+    first, second = compared.by_place(a), compared.by_place(b)
+    for name, cases, values in ((names[0], a, first), (names[1], b, second)):
+        if not values:
+            return {"missing": f"{name} has none: {why_missing(cases, compared.column)}"}
+    shared = sorted(first.keys() & second.keys())
     if not shared:
-        return {"missing": "no image and seed has both"}
-    ids = {image: i for i, image in enumerate(dict.fromkeys(image for image, _ in shared))}
-    statistic = PairedDifference(**LOCAL)
+        return {"missing": _why_not_paired(first, second)}
+    ids = {image: i for i, image in enumerate(dict.fromkeys(image for image, *_ in shared))}
+    statistic = compared.statistic(**LOCAL)
     statistic.update(
-        torch.tensor([ids[image] for image, _ in shared]),
-        a=torch.tensor([a[case] for case in shared], dtype=torch.float64),
-        b=torch.tensor([b[case] for case in shared], dtype=torch.float64),
+        torch.tensor([ids[image] for image, *_ in shared]),
+        a=torch.tensor([first[place] for place in shared], dtype=torch.float64),
+        b=torch.tensor([second[place] for place in shared], dtype=torch.float64),
     )
     return computed(statistic)
+
+
+def _why_not_paired(a: dict[Place, float], b: dict[Place, float]) -> str:
+    cases = [{(image, seed) for image, seed, _ in values} for values in (a, b)]
+    if not cases[0] & cases[1]:
+        return "no image and seed has both"
+    numbers = [", ".join(map(str, sorted({among for *_, among in values}))) for values in (a, b)]
+    return f"the ranks are among {numbers[0]} decoys and among {numbers[1]}: rates differ by that"
 
 
 def adjust(differences: list[dict[str, Any]]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scipy.stats import binom, binomtest
+from scipy.stats import binom
 
 from ggl_lightning.audit.results.schema import RANKS, Row
 from ggl_lightning.audit.results.values import Image, image_of
 from ggl_lightning.audit.statistics.enough import too_few
-from ggl_lightning.metrics import CONFIDENCE
+from ggl_lightning.metrics import CONFIDENCE, exact_interval
 
 
 def worst_identification(attacks: Mapping[str, list[Row]]) -> dict[str, Any]:
@@ -43,9 +43,11 @@ def worst_identification(attacks: Mapping[str, list[Row]]) -> dict[str, Any]:
     tried = [each for each in tried if too_few(each["count"]) is None] or tried
     best = min(tried, key=lambda each: (each["p_value"], -each["rate"]))
     named = best.pop("named")
+    low, high = exact_interval(named, best["count"], 1 - (1 - CONFIDENCE) / len(tried))
     return {
         **best,
-        **_interval(named, best["count"], len(tried)),
+        "low": low,
+        "high": high,
         "p_value": min(1.0, len(tried) * best["p_value"]),
         "tried": len(tried),
     }
@@ -77,10 +79,3 @@ def _rate(attack: str, by: str, named: Mapping[Image, bool], decoys: int) -> dic
         "chance": chance,
         "p_value": float(binom.sf(successes - 1, count, chance)),
     }
-
-
-def _interval(named: int, count: int, tried: int) -> dict[str, float]:
-    """The exact interval that holds for the best of so many rankings."""
-    level = 1 - (1 - CONFIDENCE) / tried
-    interval = binomtest(named, count).proportion_ci(level, method="exact")
-    return {"low": float(interval.low), "high": float(interval.high)}

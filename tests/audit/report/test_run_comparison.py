@@ -69,6 +69,55 @@ def test_differences_are_paired_by_image(runs, tmp_path, capsys):
     assert printed.splitlines()[-1] == str(output / "comparison.html")
 
 
+def rewrite(run, change):
+    """Changes the rows of a run's attacks."""
+    for file in sorted((run / "cases").glob("*attack*/result.json")):
+        row = json.loads(file.read_text())
+        file.write_text(json.dumps(row | change(row)))
+
+
+def test_identification_is_paired_by_image(runs, tmp_path, capsys):
+    """A client model under which nobody is named any more, of seven that all were."""
+    rewrite(runs[0], lambda row: {"rank_pixel": 1})
+    rewrite(runs[1], lambda row: {"rank_pixel": 2 if row["image_index"] < 6 else 1})
+    output = tmp_path / "out"
+    assert compare(*runs, "--output", output) == 0
+    content = json.loads((output / "comparison.json").read_text())
+    entries = {(one["defense"], one["metric"]): one for one in content["differences"]}
+    found = entries["none", "top1_pixel"]
+    assert (found["mean"], found["count"]) == (pytest.approx(6 / 7), 7)
+    assert found["p_value"] == pytest.approx(stats.binomtest(6, 6).pvalue)
+    assert 0 < found["low"] < found["mean"] < found["high"] <= 1
+    printed = capsys.readouterr().out
+    [line] = [line for line in printed.splitlines() if line.startswith("none") and "pixel" in line]
+    assert "Top-1 pixel" in line
+    assert "85.7%" in line
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            {"rank_pixel": None, "missing_metrics": {"rank_pixel": "there were no decoys"}},
+            "the second run has none: there were no decoys",
+        ),
+        ({"decoys": 49}, "the ranks are among 19 decoys and among 49: rates differ by that"),
+    ],
+)
+def test_identification_that_cannot_be_paired_is_missing_with_the_reason(
+    runs, tmp_path, capsys, change, reason
+):
+    rewrite(runs[1], lambda row: change)
+    output = tmp_path / "out"
+    assert compare(*runs, "--output", output) == 0
+    content = json.loads((output / "comparison.json").read_text())
+    found = {one["metric"]: one for one in content["differences"] if one["defense"] == "none"}
+    assert found["top1_pixel"]["missing"] == reason
+    assert "top1_update" not in found  # neither run has it
+    assert reason in capsys.readouterr().out
+    assert reason in (output / "comparison.html").read_text()
+
+
 def test_the_page_shows_the_same_and_loads_nothing(runs, tmp_path):
     output = tmp_path / "out"
     assert compare(*runs, "--output", output) == 0

@@ -127,8 +127,9 @@ def test_identification_labels_attributes_and_utility():
 
 
 def test_defenses_are_compared_on_the_same_images():
-    assert {one["metric"] for one in FOUND["differences"]} == {"psnr", "ssim", "mse"}
-    for one in FOUND["differences"]:
+    metrics = [one for one in FOUND["differences"] if one["metric"] in DECLARED]
+    assert {one["metric"] for one in metrics} == {"psnr", "ssim", "mse"}
+    for one in metrics:
         assert (one["attack"], one["defense_a"], one["defense_b"]) == ("ggl", "none", "noise")
         a, b = (per_image(ROWS, one["metric"], "attack", defense) for defense in ("none", "noise"))
         assert one["mean"] == pytest.approx((a - b).mean())
@@ -141,6 +142,43 @@ def test_defenses_are_compared_on_the_same_images():
         [one["p_value"] for one in FOUND["differences"]], method="by"
     )
     assert [one["p_adjusted"] for one in FOUND["differences"]] == pytest.approx(adjusted)
+
+
+def test_of_two_defenses_the_identification_rates_are_compared_too():
+    rates = {one["metric"]: one for one in FOUND["differences"] if one["metric"] not in DECLARED}
+    assert list(rates) == ["top1_pixel", "top1_feature"]  # no attack ranks by the update
+    for by in ("pixel", "feature"):
+        means = [
+            group(FOUND, name)["identification"][by]["top1"]["rate"] for name in ("none", "noise")
+        ]
+        found = rates[f"top1_{by}"]
+        assert found["mean"] == pytest.approx(means[0] - means[1])
+        assert found["count"] == 9
+        assert found["low"] < found["mean"] < found["high"]
+
+
+def test_rates_are_compared_image_by_image_as_mcnemar_does():
+    # One of a batch of two counts half, and 8 decoys are another task than 9.
+    of_a, of_b = [1, 1, 1, 1, 1, 1, 4, [1, 5]], [2, 3, 4, 2, 1, 9, 1, [5, 6]]
+    rows = [
+        case(image, name, decoys=9, rank_update=rank, images=len(np.atleast_1d(rank)))
+        for name, ranks in (("a", of_a), ("b", of_b))
+        for image, rank in enumerate(ranks)
+    ]
+    (one,) = compute_statistics(rows)["differences"]
+    assert (one["metric"], one["count"]) == ("top1_update", 8)
+    assert one["mean"] == pytest.approx((5 - 1 + 0.5) / 8)
+    whole = [row for row in rows if row["images"] == 1]
+    (one,) = compute_statistics(whole)["differences"]
+    assert one["p_value"] == pytest.approx(stats.binomtest(5, 6).pvalue)
+    among = {"a": 9, "b": 8}
+    (one,) = compute_statistics([row | {"decoys": among[row["defense"]]} for row in rows])[
+        "differences"
+    ]
+    assert one["missing"] == "the ranks are among 9 decoys and among 8: rates differ by that"
+    some = [row | {"decoys": 8} if row["image_index"] < 2 else row for row in rows[8:]]
+    (one,) = compute_statistics(rows[:8] + some)["differences"]
+    assert one["count"] == 6
 
 
 def test_differences_pair_image_and_seed():

@@ -230,6 +230,9 @@ UTILITY_FIELDS: dict[str, tuple[type, ...]] = {
 RANKS = {"pixel": "rank_pixel", "feature": "rank_feature", "update": "rank_update"}
 """That by which a private image is identified, with the columns."""
 
+RATES = {f"top1_{by}": f"Top-1 {by}" for by in RANKS}
+"""The identification rates that are compared, one for each of `RANKS`, with their titles."""
+
 TOP = (1, 5)
 """Identified is an image that is among so many nearest."""
 
