@@ -20,10 +20,11 @@ Only who knows the truth sees that a search is good enough, and it may be so by 
 ``..._to_end`` are ratios to the time of whole searches, which is what an attacker waits for.
 
     python benchmarks/time_to_quality.py --root DATA --prior prior.safetensors --json numbers.json
-    python benchmarks/time_to_quality.py --root DATA --width 16 --quick --json numbers.json
+    python benchmarks/time_to_quality.py --root DATA --quick --json numbers.json
 
-``--quick`` takes 2 faces, 1,000 public images and 10 of the published way's rounds. The client is
-that of ``attack_strength.py``: untrained, one image in an update, the plain gradient in eval mode.
+``--quick`` takes 2 faces, a client of width 16, 500 public images and 10 of the published way's
+rounds. The client is that of ``attack_strength.py``: untrained, one image in an update, the plain
+gradient in eval mode.
 The file is written anew after every face. On a machine that is busy with other work, ``--clock
 cpu`` with ``OMP_NUM_THREADS=1`` counts the process's own time instead: what it would take on a core
 of its own.
@@ -407,7 +408,8 @@ def _ratio(above: float | None, below: float | None) -> float | None:
 def main() -> None:
     """Measures, prints and writes."""
     parser = client_options(__doc__.splitlines()[0])
-    parser.add_argument("--public", type=int, help="4000; 1000 with --quick")
+    parser.set_defaults(width=None)  # 64; 16 with --quick
+    parser.add_argument("--public", type=int, help="4000; 500 with --quick")
     parser.add_argument("--faces", type=int, help="8; 2 with --quick")
     parser.add_argument("--published-rounds", type=int, help=f"{ROUNDS}; 10 with --quick")
     parser.add_argument("--defense", default="none")
@@ -416,8 +418,8 @@ def main() -> None:
     parser.add_argument("--clock", default="wall", choices=CLOCKS)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    usual = (1000, 2, 10) if options.quick else (4000, 8, ROUNDS)
-    for name, value in zip(("public", "faces", "published_rounds"), usual, strict=True):
+    usual = (16, 500, 2, 10) if options.quick else (64, 4000, 8, ROUNDS)
+    for name, value in zip(("width", "public", "faces", "published_rounds"), usual, strict=True):
         if getattr(options, name) is None:
             setattr(options, name, value)
     options.images = max(options.faces, SHARED_BY[-1])  # among so many are faces of both labels
