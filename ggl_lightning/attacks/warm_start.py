@@ -162,7 +162,9 @@ class WarmStartedGGL(Attack):
         self, received: Received, target: Target, learned: Finding, seed: int
     ) -> _Rehearsed:
         """Squared errors of all answers on public images, made once for all updates alike."""
-        noise = float(learned.evaluation["noise"])  # type: ignore[arg-type]
+        noise, scale = (float(learned.evaluation[key]) for key in ("noise", "scale"))  # type: ignore[arg-type]
+        # Public images' updates have not been scaled as the received one may have been.
+        noise = noise / scale if noise > 0 else 0.0
         fitted, make = self.learned.rehearsed(received, target, noise, self.rehearsals)
         key = {
             **fitted,

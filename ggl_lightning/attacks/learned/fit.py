@@ -28,6 +28,9 @@ _HELD_BYTES = 2**29
 """What more of them may take: an audit goes through all its levels of noise for each image, and a
 level is several, since the sizes of updates differ."""
 
+_DOUBT_LEFT = 0.25
+"""Share of its doubt that a scale is taken for at the least."""
+
 _LEVEL_ERROR = 0.01
 """Relative error of an estimated variance of noise."""
 
@@ -46,6 +49,7 @@ class Prediction:
         mse: The mean squared error per pixel that it expects.
         leave_one_out_mse: The same of public images, with the update's noise.
         noise: The standard deviation of the noise found in the update, per entry.
+        scale: The update's size before noise, relative to public images' updates.
         weights: Of the tensors, by name.
     """
 
@@ -53,6 +57,7 @@ class Prediction:
     mse: float
     leave_one_out_mse: float
     noise: float
+    scale: float
     weights: Mapping[str, float]
 
 
@@ -124,18 +129,22 @@ class LearnedFit:
             kept[f"cosines/{name}"], kept[f"norms/{name}"] = gram.cosines, gram.norms
         return kept
 
-    def predict(self, received: Mapping[str, Tensor], noise: float) -> Prediction:
+    def predict(
+        self, received: Mapping[str, Tensor], noise: float, is_scaled: bool = False
+    ) -> Prediction:
         """Predicts the image behind an update.
 
         Args:
             received: The tensors as received, by the names of the examples.
             noise: The standard deviation of the noise in them, per entry.
+            is_scaled: Whether the update may have been scaled before the noise was added, so that
+                public images' updates do not tell its size.
         """
         rows = {
             name: self._examples.rows(name, received[name]) / gram.norms
             for name, gram in self._grams.items()
         }
-        sizes, scale = self._sizes(received, rows, noise)
+        sizes, scale = self._sizes(received, rows, noise, is_scaled)
         regression = self._regression(noise / scale if noise > 0 else 0.0)
         weights = regression.weights
         combined = torch.stack([weights[n] * rows[n] / sizes[n] for n in rows]).sum(dim=0)
@@ -150,7 +159,7 @@ class LearnedFit:
             own = torch.tensor([sum(weights.values())], dtype=torch.float64)
             variance = float(regression.ridge.variances(combined.unsqueeze(0), own))
             mse = regression.line[0] + regression.line[1] * variance
-        return Prediction(image, mse, regression.leave_one_out, noise, weights)
+        return Prediction(image, mse, regression.leave_one_out, noise, scale, weights)
 
     def left_out(
         self, places: Sequence[int], noise: float, drawn: Sequence[Mapping[str, Tensor]]
@@ -210,19 +219,46 @@ class LearnedFit:
         return (excess / weight) ** 0.5 if excess > 3 * doubt**0.5 else 0.0
 
     def _sizes(
-        self, received: Mapping[str, Tensor], rows: Mapping[str, Tensor], noise: float
+        self,
+        received: Mapping[str, Tensor],
+        rows: Mapping[str, Tensor],
+        noise: float,
+        is_scaled: bool,
     ) -> tuple[dict[str, float], float]:
         """The norms that the entries looked at had before noise, and their scale.
 
-        The scale is the median of the norms over those of public images. Where noise hides both,
-        they are taken for those of public images.
+        The scale is the median of the norms over those of public images. Where noise hides all
+        norms, they are taken for those of public images, times the scale of what all tensors
+        together have in common with them, if there may have been a scaling.
         """
         known = {name: self._size(name, received[name], rows[name], noise) for name in rows}
         usual = {name: float(gram.norms.median()) for name, gram in self._grams.items()}
         ratios = [size / usual[name] for name, size in known.items() if size is not None]
-        scale = float(torch.tensor(ratios).double().median()) if ratios else 1.0
+        if ratios:
+            scale = float(torch.tensor(ratios).double().median())
+        else:
+            scale = self._common_scale(rows, usual, noise) if is_scaled else 1.0
         sizes = {n: usual[n] * scale if size is None else size for n, size in known.items()}
         return sizes, scale
+
+    def _common_scale(
+        self, rows: Mapping[str, Tensor], usual: Mapping[str, float], noise: float
+    ) -> float:
+        """The scale by what is found of the part that all updates have in common.
+
+        Each tensor's estimate has noise of variance ``(noise / usual)^2 / common``, by which they
+        are averaged. The variance of the average is taken from its square, which it is too large
+        by. What is left may be nothing: an update as small as a part of its own doubt tells
+        nothing.
+        """
+        trust = {n: (usual[n] / noise) ** 2 * max(self._common[n], 1e-12) for n in rows}
+        found = sum(
+            trust[n] * float(rows[n].mean()) / max(self._common[n], 1e-12) / usual[n] for n in rows
+        )
+        total = sum(trust.values())
+        doubt = total**-0.5
+        along = max(0.0, found / total)
+        return max(along**2 - doubt**2, (_DOUBT_LEFT * doubt) ** 2) ** 0.5
 
     def _size(self, name: str, received: Tensor, rows: Tensor, noise: float) -> float | None:
         """The norm of one tensor; None if noise hides it."""

@@ -168,7 +168,8 @@ class LearnedInversion(Attack):
         fitting, tensors, adaptation = self._fitting(received, target, int(labels[0]))
         # What is coarse is not asked where there is nothing to be found.
         noisy = received.defense.adds_noise or not self.adaptive
-        prediction, way = self._predicted(fitting, tensors, public, noisy)
+        is_scaled = received.defense.hides_scale or not self.adaptive
+        prediction, way = self._predicted(fitting, tensors, public, noisy, is_scaled)
         return Finding(
             images=prediction.image.clamp(-1, 1).float().unsqueeze(0),
             labels=labels,
@@ -182,6 +183,7 @@ class LearnedInversion(Attack):
                 "mean_image_mse": public.spread,
                 "tensors": dict(prediction.weights),
                 "noise": prediction.noise,
+                "scale": prediction.scale,
                 "public": target.public_origin,
                 "public_images": len(public.images) // public.twins,
                 "mirrored": public.twins > 1,
@@ -197,8 +199,8 @@ class LearnedInversion(Attack):
         Args:
             received: What was received, of one image; its tensors are not all zeros.
             target: What is attacked.
-            noise: The standard deviation of the noise in it (``noise`` of a finding's
-                ``evaluation``).
+            noise: The standard deviation of the noise in it per entry, were it of public images'
+                updates' size (``noise`` over ``scale`` of a finding's ``evaluation``).
             count: How many images at most.
 
         Returns:
@@ -267,17 +269,18 @@ class LearnedInversion(Attack):
         tensors: Mapping[str, Tensor],
         public: _Public,
         noisy: bool,
+        is_scaled: bool,
     ) -> tuple[Prediction, str]:
         if fitting is None:  # an update of zeros tells nothing
             mean = public.images.double().cpu().mean(dim=0)
-            return Prediction(mean, public.spread, public.spread, 0.0, {}), "the mean image"
+            return Prediction(mean, public.spread, public.spread, 0.0, 0.0, {}), "the mean image"
         examples = self._examples_of(fitting)
         usable = {name: tensors[name] for name in examples.names}
         noise = examples.noise_in(usable)
         fit = self._fit(fitting, examples)
         if noise is None:
             noise = fit.noise_left(usable) if noisy else 0.0
-        return fit.predict(usable, noise), fitting.way
+        return fit.predict(usable, noise, is_scaled), fitting.way
 
     def _matrices(self, target: Target) -> set[str]:
         usable = usable_tensors(target.model, target.classifier)

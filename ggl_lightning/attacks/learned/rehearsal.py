@@ -55,7 +55,8 @@ def rehearsals(
         target: What is attacked.
         label: The label assumed.
         adaptation: What the attacker believes that the defense did.
-        noise: The standard deviation of the noise found in the received update, per entry.
+        noise: The standard deviation of the noise found in the received update, per entry, over
+            its scale: public images' updates have theirs.
     """
     spread = torch.linspace(0, len(images) - 1, min(count, len(images)))
     places = sorted({round(float(place)) for place in spread})

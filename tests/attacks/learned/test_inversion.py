@@ -11,7 +11,15 @@ from ggl_lightning.attacks.learned.inversion import LearnedInversion
 from ggl_lightning.attacks.learned.ridge import KernelRidge
 from ggl_lightning.clients import GradientUpdate, client_update
 from ggl_lightning.clients.procedures import ClientSGD, ClientState, LocalTraining
-from ggl_lightning.defenses import ClientSide, Clipping, Compression, NoDefense, Noise
+from ggl_lightning.defenses import (
+    DPSGD,
+    ClientSide,
+    Clipping,
+    Compose,
+    Compression,
+    NoDefense,
+    Noise,
+)
 from ggl_lightning.errors import UserError
 from ggl_lightning.seeding import seeded
 from tests.tiny import TinyClient, TinyPrior, public_target, received
@@ -154,12 +162,24 @@ def test_compressed_updates_are_learnt_from_compressed_ones_once_for_all(target)
     assert fits.made == 2  # the updates, and a regression on them
 
 
-@pytest.mark.parametrize("std", [0.02, 0.3])
-def test_its_expectation_holds_under_noise(target, std):
+NOISY = {
+    "noise 0.02": Noise(0.02),
+    "noise 0.3": Noise(0.3),
+    # Updates are a fraction of public ones' size, which noise hides more or less.
+    "DP-SGD 0.02": DPSGD(0.1, 0.02),
+    "DP-SGD 0.1": DPSGD(0.1, 0.1),
+    "DP-SGD 0.5": DPSGD(0.1, 0.5),
+    "DP-SGD 3": DPSGD(0.1, 3),
+    "clipping 0.05, noise 0.01": Compose([Clipping(0.05), Noise(0.01)]),
+}
+
+
+@pytest.mark.parametrize("defense", NOISY.values(), ids=NOISY)
+def test_its_expectation_holds_under_noise(target, defense):
     attack = LearnedInversion(public_images=150)
     errors, expected = [], []
     for i in range(8):
-        found = answer(target, private(i), attack, defense=Noise(std), seed=i)
+        found = answer(target, private(i), attack, defense=defense, seed=i)
         errors.append((found.images - private(i)).square().mean())
         expected.append(found.predicted_mse)
     error = float(torch.stack(errors).mean())
