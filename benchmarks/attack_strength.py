@@ -12,7 +12,7 @@ parameters.
 
 Attacks by the names of ``configs/audit/attacks/`` are those configurations, with ``--share`` of
 their budgets and at most ``--trials`` of their trials. Closed forms attack all ``--images``;
-searches the first ``--searched`` of them, on which both are compared. The file is written anew
+searches ``--searched`` of them, evenly spread, on which both are compared. The file is written anew
 after every line, and lines that it holds are not run again.
 """
 
@@ -149,11 +149,12 @@ def psnr(found: Tensor, true: Tensor) -> float:
 
 
 def attacked(client: Client, defense: Defense, attack: Attack, count: int) -> dict[str, Any]:
-    """One line of the table: an attack's PSNR on each of the first images."""
+    """One line of the table: an attack's PSNR on each of some images, spread over all of them."""
+    places = torch.linspace(0, len(client.images) - 1, count).round().long().tolist()
     values, seconds, predicted = [], [], []
     chosen: list[object] = []
     members: dict[str, list[float]] = {}
-    for place in range(count):
+    for place in places:
         received = client.sends(place, defense)
         started = time.perf_counter()
         with seeded(place):
@@ -188,7 +189,7 @@ def attacked(client: Client, defense: Defense, attack: Attack, count: int) -> di
             for name, each in members.items()
             if len(each) == count
         }
-    return {**numbers, "values": values}
+    return {**numbers, "places": places, "values": values}
 
 
 def lines(options: argparse.Namespace) -> dict[str, Any]:
@@ -217,7 +218,8 @@ def lines(options: argparse.Namespace) -> dict[str, Any]:
                 continue
             count = min(options.searched if searches else options.images, len(client.images))
             table[line] = attacked(client, defense_named(defense), attack, count)
-            shown = {key: value for key, value in table[line].items() if key != "values"}
+            hidden = ("places", "values")
+            shown = {key: value for key, value in table[line].items() if key not in hidden}
             print(line, shown, flush=True)
             if options.json:
                 options.json.write_text(json.dumps(table, indent=1) + "\n")
@@ -231,8 +233,10 @@ def compare(table: dict[str, Any], against: str = "cma") -> None:
         other = table.get(f"{against} | {defense}")
         if attack == against or other is None or "values" not in found:
             continue
-        pairs = zip(found["values"], other["values"], strict=False)
-        gains = [ours - theirs for ours, theirs in pairs]
+        ours, theirs = (
+            dict(zip(each["places"], each["values"], strict=True)) for each in (found, other)
+        )
+        gains = [ours[place] - theirs[place] for place in ours.keys() & theirs.keys()]
         gain = sum(gains) / len(gains)
         print(f"{line}: {gain:+.2f} dB above {against}, {interval(gains)}, {len(gains)} images")
 

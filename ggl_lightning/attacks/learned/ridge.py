@@ -34,11 +34,16 @@ def left_out_residuals(
     residuals = ridge * coefficients
     if twins == 1:
         return residuals / (ridge * inverse.diagonal() - 1 / count).unsqueeze(1)
-    groups = count // twins
-    blocks = inverse.unflatten(0, (groups, twins)).unflatten(2, (groups, twins))
-    own = blocks.diagonal(dim1=0, dim2=2).movedim(-1, 0)  # (groups, twins, twins)
-    own = ridge * own - 1 / count
-    return torch.linalg.solve(own, residuals.unflatten(0, (groups, twins))).flatten(0, 1)
+    own = ridge * group_blocks(inverse, twins) - 1 / count
+    groups = (count // twins, twins)
+    return torch.linalg.solve(own, residuals.unflatten(0, groups)).flatten(0, 1)
+
+
+def group_blocks(matrix: Tensor, size: int) -> Tensor:
+    """The blocks on the diagonal, of successive groups: ``(N / size, size, size)``."""
+    groups = (len(matrix) // size, size)
+    blocks = matrix.unflatten(0, groups).unflatten(2, groups)
+    return blocks.diagonal(dim1=0, dim2=2).movedim(-1, 0)
 
 
 class KernelRidge:
@@ -129,9 +134,18 @@ class KernelRidge:
     def leave_one_out_variances(self) -> Tensor:
         """`variances` of each training example by the regression on all others, ``(N,)``.
 
-        With the kernel's centre kept: ``1 / [(K + ridge I)^-1]_ii - ridge``.
+        As `left_out_residuals` leaves out: with all of an example's group, and the centre of the
+        rest. With ``H`` a group's block of the hat matrix and ``C = I - 1/N`` they are the diagonal
+        of ``ridge (C - H)^-1 H C^-1``, which follows from the scatter matrices with and without the
+        group by Woodbury's identity. That the centre moves matters where the ridge is small: in
+        features centred with it, an example is minus the sum of all others.
         """
-        return (1 / self.inverse.diagonal() - self._ridge).clamp(min=0)
+        count = len(self._targets)
+        own = self._ridge * group_blocks(self.inverse, self._twins)
+        unit = torch.eye(self._twins, dtype=own.dtype, device=own.device)
+        centre = unit - 1 / count
+        left = torch.linalg.solve(own - 1 / count, (unit - own) @ torch.linalg.inv(centre))
+        return self._ridge * left.diagonal(dim1=1, dim2=2).flatten().clamp(min=0)
 
     @property
     def inverse(self) -> Tensor:
