@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--attributes", nargs="*", default=["Male", "Smiling"])
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--rounds", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=5, help="of training in one place")
     parser.add_argument("--defenses", nargs="*", default=DEFENSES)
     parser.add_argument("--only", nargs="*", default=["learned", "matching", "utility"])
