@@ -19,19 +19,20 @@ after every line, and lines that it holds are not run again.
 import ggl_lightning  # noqa: F401, I001  (first: it repairs torchvision beside a CPU-only torch)
 
 import argparse
-import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from celeba_images import spread_images
+from celeba_images import spread_images, spread_places
 from defense_names import PUBLISHED, defense_named
 from intervals import interval
 from jsonargparse import ArgumentParser
+from numbers_out import KeptLines
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
@@ -150,7 +151,7 @@ def psnr(found: Tensor, true: Tensor) -> float:
 
 def attacked(client: Client, defense: Defense, attack: Attack, count: int) -> dict[str, Any]:
     """One line of the table: an attack's PSNR on each of some images, spread over all of them."""
-    places = torch.linspace(0, len(client.images) - 1, count).round().long().tolist()
+    places = spread_places(len(client.images), count)
     values, seconds, predicted = [], [], []
     chosen: list[object] = []
     members: dict[str, list[float]] = {}
@@ -198,11 +199,8 @@ def lines(options: argparse.Namespace) -> dict[str, Any]:
     settings = {"width": options.width, "public": options.public, "share": options.share}
     if options.client != "ResNet18" or options.trials:
         settings.update(client=options.client, trials=options.trials)
-    table: dict[str, Any] = {"settings": settings}
-    if options.json and options.json.is_file():
-        table = json.loads(options.json.read_text())
-        if table["settings"] != settings:
-            raise SystemExit(f"{options.json} holds lines of {table['settings']}: name another.")
+    kept = KeptLines(options.json, settings, hidden=("places", "values"))
+    defenses = {name: defense_named(name) for name in options.defenses}
     client = Client(options, device)
     means = [psnr(client.mean_face, image) for image in client.images]
     print(f"mean face: {sum(means) / len(means):.2f} dB", flush=True)
@@ -212,18 +210,11 @@ def lines(options: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit(f"There is no attack {missing[0]!r}.")
     chosen = {name: known[name] for name in options.attacks}
     for name, (attack, searches) in chosen.items():
-        for defense in options.defenses:
-            line = f"{name} | {defense}"
-            if line in table:
-                continue
-            count = min(options.searched if searches else options.images, len(client.images))
-            table[line] = attacked(client, defense_named(defense), attack, count)
-            hidden = ("places", "values")
-            shown = {key: value for key, value in table[line].items() if key not in hidden}
-            print(line, shown, flush=True)
-            if options.json:
-                options.json.write_text(json.dumps(table, indent=1) + "\n")
-    return table
+        count = min(options.searched if searches else options.images, len(client.images))
+        for defense_name, defense in defenses.items():
+            measure = partial(attacked, client, defense, attack, count)
+            kept.measure(f"{name} | {defense_name}", measure)
+    return kept.table
 
 
 def compare(table: dict[str, Any], against: str = "cma") -> None:

@@ -33,6 +33,11 @@ def spread_images(
     )
 
 
+def spread_places(total: int, count: int) -> list[int]:
+    """Places of ``count`` of ``total`` things, evenly spread from the first to the last."""
+    return torch.linspace(0, total - 1, count).round().long().tolist()
+
+
 def spread(data: ImageDataModule, split: str, count: int) -> tuple[Tensor, Tensor]:
     """Images of any data module, spread evenly over a split; see `spread_images`.
 
@@ -44,6 +49,6 @@ def spread(data: ImageDataModule, split: str, count: int) -> tuple[Tensor, Tenso
     data.open_split(split)
     images = data.dataset(split)
     total = len(images)  # type: ignore[arg-type]
-    places = torch.linspace(0, total - 1, min(count, total)).round().long().tolist()
+    places = spread_places(total, min(count, total))
     found = [images[place] for place in places]
     return torch.stack([image for image, _ in found]), torch.tensor([int(y) for _, y in found])

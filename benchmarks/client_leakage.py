@@ -89,11 +89,18 @@ def ways(rate: float) -> Iterator[Way]:
                   epochs_trained=epochs)  # fmt: skip
 
 
-def trained(model: nn.Module, images: Tensor, labels: Tensor, epochs: int) -> nn.Module:
-    """A client model after some epochs of Adam on public images, in eval mode."""
-    model = copy.deepcopy(model).train()
+def trained(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    epochs: int,
+    uses_batch_statistics: bool = True,
+    seed: int = 0,
+) -> nn.Module:
+    """A client model after some epochs of Adam in one place, in eval mode."""
+    model = copy.deepcopy(model).train(uses_batch_statistics)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
         for places in torch.randperm(len(images), generator=generator).split(64):
             optimizer.zero_grad()

@@ -5,8 +5,8 @@
   of 100 faces of one class that `UpdateMatching` names among each other, with an exact one. One
   image in an update, the plain gradient in eval mode, an untrained ResNet-18 (seed 0).
 - Utility: accuracy on the test split of the same model after `FederatedTraining` under the
-  defense, for each of ``--attributes`` and ``--seeds``; mean, and each. Its clients send gradients
-  of eight images. Beside it, undefended training in one place on the same images by Adam.
+  defense, for each of ``--attributes`` and ``--seeds``. Its clients send gradients of eight images.
+  Beside it, undefended training in one place on the same images by Adam.
 
     python benchmarks/defense_strength.py --root DATA --json numbers.json
 
@@ -16,7 +16,6 @@ The file is written anew after every line, and lines that it holds are not run a
 import ggl_lightning  # noqa: F401, I001  (first: it repairs torchvision beside a CPU-only torch)
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -25,9 +24,10 @@ from pathlib import Path
 import torch
 import update_matching
 from attack_strength import Client, attacked, client_options
+from client_leakage import accuracy, trained
 from defense_names import defense_named
+from numbers_out import KeptLines
 from torch import nn
-from torch.nn import functional as F
 
 from ggl_lightning.attacks import LearnedInversion
 from ggl_lightning.clients import ResNet18
@@ -45,7 +45,6 @@ DEFENSES = (
     *("sign", "bits 2", "bits 4", "bits 8"),
     *(f"epsilon {epsilon}" for epsilon in (1, 10, 100)),
 )
-_BATCH = 64  # of training in one place
 _MASKS_SLOWLY = "representation"  # its training takes ten times the others'
 
 
@@ -60,6 +59,12 @@ def named(client: update_matching.Client, defense: Defense) -> dict[str, object]
     """How often update matching names the right face among all of one class."""
     with torch.no_grad():
         return update_matching.under(client, defense, len(client.images), 0)
+
+
+def timed(measure: Callable[[], dict[str, object]]) -> dict[str, object]:
+    """What is measured, and in how many seconds."""
+    started = time.perf_counter()
+    return {**measure(), "seconds": round(time.perf_counter() - started, 1)}
 
 
 class Utility:
@@ -88,20 +93,9 @@ class Utility:
     def central(self, epochs: int, seed: int) -> dict[str, object]:
         """After training in one place, in eval mode as the clients' is, by Adam."""
         images = self._training.load(*self._splits)
-        model = self._model(seed).eval()
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-        generator = torch.Generator().manual_seed(seed)
-        for _ in range(epochs):
-            for places in torch.randperm(len(images.train.images), generator=generator).split(
-                _BATCH
-            ):
-                optimizer.zero_grad()
-                logits = model(images.train.images[places])
-                F.cross_entropy(logits, images.train.labels[places]).backward()
-                optimizer.step()
-        with torch.no_grad():
-            logits = torch.cat([model(some) for some in images.test.images.split(_BATCH)])
-        return {"accuracy": (logits.argmax(dim=1) == images.test.labels).double().mean().item()}
+        train, test = images.train, images.test
+        model = trained(self._model(seed), train.images, train.labels, epochs, False, seed)
+        return {"accuracy": accuracy(model, test.images, test.labels)}
 
 
 def main() -> None:
@@ -121,20 +115,10 @@ def main() -> None:
     options = parser.parse_args()
     defenses = {name: defense_named(name) for name in options.defenses}
     settings = {"width": options.width, "public": options.public, "rounds": options.rounds}
-    table: dict[str, object] = {"settings": settings}
-    if options.json and options.json.is_file():
-        table = json.loads(options.json.read_text())
-        if table["settings"] != settings:
-            raise SystemExit(f"{options.json} holds lines of {table['settings']}: name another.")
+    kept = KeptLines(options.json, settings)
 
     def line(name: str, measure: Callable[[], dict[str, object]]) -> None:
-        if name in table:
-            return
-        started = time.perf_counter()
-        table[name] = {**measure(), "seconds": round(time.perf_counter() - started, 1)}
-        print(name, table[name], flush=True)
-        if options.json:
-            options.json.write_text(json.dumps(table, indent=1) + "\n")
+        kept.measure(name, partial(timed, measure))
 
     if "learned" in options.only:
         client = Client(options, torch.device("cpu"))

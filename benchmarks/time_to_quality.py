@@ -44,6 +44,7 @@ from typing import Any
 import numpy as np
 import torch
 from attack_strength import Client, client_options, psnr
+from celeba_images import spread_places
 from defense_names import defense_named
 from numbers_out import hand_over
 from timing import wait
@@ -215,8 +216,7 @@ class Measured:
         self._clock = CLOCKS[options.clock]
         self._attack = StandardAttack()
         self.fit_seconds = self._fits()
-        among = len(self._client.images) - 1
-        self._places = torch.linspace(0, among, options.faces).round().long().tolist()
+        self._places = spread_places(len(self._client.images), options.faces)
 
     def faces(self) -> Iterator[int]:
         """Attacks one face after the other, and says after each how many that were."""

@@ -217,6 +217,7 @@ def curve(client: Client, releases: int) -> Iterator[tuple[str, dict[str, float]
 
 def main(options: argparse.Namespace) -> None:
     """Prints a line for each noise and defense; the file is written anew after each."""
+    defenses = {name: defense_named(name) for name in options.defenses}
     client = Client(options)
     numbers: dict[str, object] = {"images": len(client.images), "width": options.width}
     if options.json and options.json.exists():
@@ -235,10 +236,10 @@ def main(options: argparse.Namespace) -> None:
         if "norms of updates" not in numbers:
             for name, found in curve(client, options.releases):
                 keep(name, found)
-        for name in options.defenses:
+        for name, defense in defenses.items():
             if name not in numbers:
                 checked = 0 if name.startswith("compression") else options.checked
-                keep(name, under(client, defense_named(name), options.private, checked))
+                keep(name, under(client, defense, options.private, checked))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,9 @@ _LEVEL_ERROR = 0.01
 """Relative error of an estimated variance of noise."""
 
 
+_LEAST_COMMON = 1e-12
+"""What updates are taken to have in common at the least, since it is divided by."""
+
 _HIDDEN = 0.2
 """What noise does to a norm, relative to it, beyond which it hides the norm: what noise alone would
 come to by chance must not be taken for one."""
@@ -98,7 +101,10 @@ class LearnedFit:
         self._twins = twins
         names = [examples.names[int(index)] for index in kept["tensors"]]
         self._grams = {name: Gram(kept[f"cosines/{name}"], kept[f"norms/{name}"]) for name in names}
-        self._common = {name: float(gram.cosines.mean()) for name, gram in self._grams.items()}
+        self._common = {
+            name: max(float(gram.cosines.mean()), _LEAST_COMMON)
+            for name, gram in self._grams.items()
+        }
         self._shares = {
             name: float(gram.cosines.mean(dim=1).std()) for name, gram in self._grams.items()
         }
@@ -208,7 +214,7 @@ class LearnedFit:
         for name, gram in self._grams.items():
             seen = self._examples.seen_of(name, received[name]).double()
             rows = self._examples.rows(name, received[name]) / gram.norms
-            common = max(self._common[name], 1e-12)
+            common = self._common[name]
             # Its expectation is the squared norm plus the noise's variance over what is in common.
             square = (float(rows.mean()) / common) ** 2
             entries = seen.numel() - 1 / common
@@ -251,10 +257,8 @@ class LearnedFit:
         by. What is left may be nothing: an update as small as a part of its own doubt tells
         nothing.
         """
-        trust = {n: (usual[n] / noise) ** 2 * max(self._common[n], 1e-12) for n in rows}
-        found = sum(
-            trust[n] * float(rows[n].mean()) / max(self._common[n], 1e-12) / usual[n] for n in rows
-        )
+        trust = {n: (usual[n] / noise) ** 2 * self._common[n] for n in rows}
+        found = sum(trust[n] * float(rows[n].mean()) / self._common[n] / usual[n] for n in rows)
         total = sum(trust.values())
         doubt = total**-0.5
         along = max(0.0, found / total)
@@ -271,7 +275,7 @@ class LearnedFit:
         doubt = added * (_LEVEL_ERROR + (2 / seen.numel()) ** 0.5)
         by_norm = doubt / (2 * left) if left > 0 else math.inf
         # All updates have a share of their mean in common: what is found of it gives the scale.
-        common = max(self._common[name], 1e-12)
+        common = self._common[name]
         along = float(rows.mean()) / common
         blurred = noise / (along * common**0.5) if along > 0 else math.inf
         by_share = self._shares[name] / common + blurred

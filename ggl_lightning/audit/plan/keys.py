@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -65,7 +66,7 @@ class CaseKeys:
         companions: Where decoys and other clients' images come from.
         common: What else all results depend on, how they are scored for one, ready for JSON.
         public: Images that attacks learn from, open; None for samples of the prior.
-        most_public: How many of either attackers have at most.
+        public_for: How many of either an attack has that would use so many.
 
     Attributes:
         common_hash: Stands for what determines all cases alike.
@@ -79,7 +80,7 @@ class CaseKeys:
         companions: Companions,
         common: dict[str, Any],
         public: PublicImages | None = None,
-        most_public: int | None = None,
+        public_for: Callable[[int], int] = lambda count: count,
     ) -> None:
         self._common = {
             "update_rule": identity(procedure),  # as keys have always called it
@@ -90,7 +91,7 @@ class CaseKeys:
         self.common_hash = key_of(self._common)
         self._companions = companions
         self._public = public
-        self._most_public = most_public
+        self._public_for = public_for
         self._identities: dict[int, tuple[object, Any]] = {}  # by id, with what keeps it
 
     def __call__(self, case: Case) -> str:
@@ -128,10 +129,10 @@ class CaseKeys:
         count = 0 if case.attack is None else case.attack.needs_public
         if not count:
             return {}
-        most = self._most_public
+        taken = self._public_for(count)
         if self._public is not None:
-            return {"public": self._public.key(count if most is None else min(count, most))}
-        return {} if most is None or most >= count else {"samples": most}
+            return {"public": self._public.key(taken)}
+        return {"samples": taken} if taken < count else {}
 
     def _identity(self, component: object) -> Any:
         """The `identity` of a defense or attack, of which there are few in many cases."""

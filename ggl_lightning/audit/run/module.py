@@ -257,7 +257,7 @@ class AuditModule(SearchHost):
             grid.companions,
             common,
             grid.opened_public,
-            grid.public_images,
+            grid.public_for,
         )
         cases = (grid.cases[position] for position in range(len(grid.cases)))
         self.keys = {case.spec.name: make_key(case) for case in cases}

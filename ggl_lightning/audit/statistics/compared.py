@@ -15,10 +15,33 @@ from ggl_lightning.audit.results.schema import (
     is_done,
 )
 from ggl_lightning.audit.results.values import Image, image_of, mean, metric_value
+from ggl_lightning.audit.statistics.result_index import why_missing
 from ggl_lightning.metrics import PairedDifference, PairedRateDifference
 
 Place: TypeAlias = tuple[Image, int, int]
 """Of which image a number is, under which seed, and among how many decoys, 0 where none matter."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of comparisons.
+
+    Attributes:
+        name: What it is called.
+        column: The column of cases that its numbers are read from.
+        cases: The cases.
+        values: The numbers of those that have one.
+    """
+
+    name: str
+    column: str
+    cases: list[Row]
+    values: dict[Place, float]
+
+    @property
+    def why_none(self) -> str:
+        """Why there are no numbers, where there are none."""
+        return f"{self.name} has none: {why_missing(self.cases, self.column)}"
 
 
 @dataclass(frozen=True)
@@ -39,13 +62,14 @@ class Compared:
     among: Callable[[Row], int]
     statistic: type[PairedDifference]
 
-    def by_place(self, cases: list[Row]) -> dict[Place, float]:
-        """The numbers of finished cases that have one."""
-        return {
+    def side(self, name: str, cases: list[Row]) -> Side:
+        """The numbers of finished cases that have one, under a name for the reader."""
+        values = {
             (image_of(row), row["seed"], self.among(row)): value
             for row in cases
             if is_done(row) and (value := self.read(row)) is not None
         }
+        return Side(name, self.column, cases, values)
 
 
 def all_compared() -> list[Compared]:

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from scipy.stats import false_discovery_control
 
-from ggl_lightning.audit.results.schema import Row
-from ggl_lightning.audit.statistics.compared import Compared, Place, all_compared
+from ggl_lightning.audit.statistics.compared import Compared, Place, Side, all_compared
 from ggl_lightning.audit.statistics.computed import LOCAL, computed
-from ggl_lightning.audit.statistics.result_index import ResultIndex, why_missing
+from ggl_lightning.audit.statistics.result_index import ResultIndex
 
 
 def defense_differences(index: ResultIndex) -> list[dict[str, Any]]:
@@ -30,37 +29,40 @@ def defense_differences(index: ResultIndex) -> list[dict[str, Any]]:
     for attack in dict.fromkeys(attack for _, attack in index.groups):
         cases = {defense: of for (defense, by), of in index.groups.items() if by == attack}
         for compared in all_compared():
-            if not any(compared.by_place(of) for of in cases.values()):
+            sides = [compared.side(defense, of) for defense, of in cases.items()]
+            if not any(side.values for side in sides):
                 continue
             found += [
-                {"attack": attack, "metric": compared.name, "defense_a": a, "defense_b": b}
-                | paired_difference(compared, cases[a], cases[b], (a, b))
-                for a, b in combinations(cases, 2)
+                {
+                    "attack": attack,
+                    "metric": compared.name,
+                    "defense_a": a.name,
+                    "defense_b": b.name,
+                }
+                | paired_difference(compared, a, b)
+                for a, b in combinations(sides, 2)
             ]
     adjust(found)
     return found
 
 
-def paired_difference(
-    compared: Compared, a: list[Row], b: list[Row], names: tuple[str, str]
-) -> dict[str, Any]:
+def paired_difference(compared: Compared, a: Side, b: Side) -> dict[str, Any]:
     """The mean over images of a minus b; cases are paired by image and seed.
 
     Ranks among other numbers of decoys are not paired: they are harder, or easier, to be first of.
 
     Args:
         compared: What is compared.
-        a: Cases, at least one.
-        b: Those they are compared with, at least one.
-        names: What the two are called, for the reason where there is no difference.
+        a: Its numbers on one side, of one case at least.
+        b: On the other.
 
     Returns:
         What the statistic computes, or ``missing``.
     """
-    first, second = compared.by_place(a), compared.by_place(b)
-    for name, cases, values in ((names[0], a, first), (names[1], b, second)):
-        if not values:
-            return {"missing": f"{name} has none: {why_missing(cases, compared.column)}"}
+    for side in (a, b):
+        if not side.values:
+            return {"missing": side.why_none}
+    first, second = a.values, b.values
     shared = sorted(first.keys() & second.keys())
     if not shared:
         return {"missing": _why_not_paired(first, second)}

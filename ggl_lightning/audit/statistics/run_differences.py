@@ -34,12 +34,13 @@ def run_differences(a: Sequence[Row], b: Sequence[Row]) -> list[dict[str, Any]]:
     first, second = ResultIndex(a).groups, ResultIndex(b).groups
     found = []
     for pair in (pair for pair in first if pair in second):
-        cases = first[pair], second[pair]
         for compared in all_compared():
-            if any(compared.by_place(of) for of in cases):
+            ours = compared.side("the first run", first[pair])
+            theirs = compared.side("the second run", second[pair])
+            if ours.values or theirs.values:
                 found.append(
                     {"defense": pair[0], "attack": pair[1], "metric": compared.name}
-                    | paired_difference(compared, *cases, ("the first run", "the second run"))
+                    | paired_difference(compared, ours, theirs)
                 )
     adjust(found)
     return found
